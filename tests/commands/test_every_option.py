@@ -79,7 +79,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "study": CLASSIFIER | {
         "generator": Path("gan"), "synthetic": Path("synthetic"), "arms": ("real", "oversample"),
         "generator_sweep": [Path("gan"), Path("gan2")], "test_data": Path("elsewhere"), "folds": 3,
-        "ratios": (0.5,), "arms_file": Path("arms.yaml"), "on": "ray",
+        "ratios": (0.5,), "arms_file": Path("arms.yaml"), "on": "ray", "robust": "4/255",
+        "robust_attacks": ("apgd-ce",),
     },
     "study autoencoders": {
         "recipe": "two-autoencoders", "classes": ["tumour", "normal"], "split": "other", "epochs": 2.5,
@@ -112,6 +113,8 @@ WITH: dict[str, dict[str, Any]] = {
     "gamma_absent": {"loss": "asymmetric"}, "gamma_present": {"loss": "asymmetric"},
     "clip": {"loss": "asymmetric"}, "stain": {"domain": "histology"},
     "plateau_factor": {"schedule": "plateau"}, "plateau_patience": {"schedule": "plateau"},
+    "robust_norm": {"robust": "4/255"}, "robust_attacks": {"robust": "4/255"},
+    "robust_steps": {"robust": "4/255"}, "robust_images": {"robust": "4/255"},
 }  # fmt: skip
 """Options that go only with others."""
 BASE: dict[str, dict[str, Any]] = {

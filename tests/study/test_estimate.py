@@ -64,9 +64,9 @@ def test_arms_of_doping_and_further_images_count_as_in_the_study(
     real = make_real(labels=labels)
     timed, genuine = [], estimate._time
 
-    def spying(data: Any, config: Any, sizes: Any, trainings: int) -> Any:
+    def spying(data: Any, config: Any, sizes: Any, *trainings: Any) -> Any:
         timed.append(sizes.test)
-        return genuine(data, config, sizes, trainings)
+        return genuine(data, config, sizes, *trainings)
 
     monkeypatch.setattr(estimate, "_time", spying)
     how = {**FAST, "steps": 10, "seeds": 1}

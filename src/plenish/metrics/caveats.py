@@ -170,6 +170,11 @@ class Caveat(Message):
             "compressed again or changed by some bits): the generator repeats itself or its training images, "
             "and accuracy on generated images may be too high."
         ),
+        "attacks-tried": lambda attacks, steps: (
+            "A right answer under attack means that no attack tried succeeded. Tried were "
+            f"{', '.join(attacks)} ({plural(steps, 'step')} each); others may find more, so that robust "
+            "accuracy is at most what is shown."
+        ),
         "reads-lost": (
             "The record of readings of the test part was removed or altered: it was read at least as often "
             "as is said."

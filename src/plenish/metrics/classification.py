@@ -110,10 +110,12 @@ def calibration_error(codes: Ints, probabilities: Floats) -> float:
 def weighted_metric(
     name: str, codes: Ints, probabilities: Floats, weights: ArrayLike | None = None
 ) -> Floats:
-    """One of `METRICS` by name, R values; predictions are the most probable classes."""
+    """One of `METRICS`, or `accuracy`, by name, R values; predictions are the most probable classes."""
     if name == "auroc":
         return auroc(codes, probabilities, weights)
     confusion = confusion_matrix(codes, probabilities.argmax(axis=1), probabilities.shape[1], weights)
+    if name == "accuracy":
+        return ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-2, -1)))
     return {"balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1}[name](confusion)
 
 

@@ -33,6 +33,7 @@ Result = TypeVar("Result", ScoreResult, Study)
 _NOT_PAGES = (".txt", ".md", ".pdf", ".json", ".csv", ".png", ".svg", ".zip", ".docx", ".ipynb")
 _SECTIONS = (
     study_parts.generators, samples.samples, results.study, study_parts.doses, study_parts.elsewhere,
+    study_parts.under_attack,
     copies.copies, likeness.told_apart, readers.readers, likeness.labels, results.scores,
     record.limits, sections.asked, sections.data_and_split, training.training,
     record.repeat, record.provenance, record.environment,

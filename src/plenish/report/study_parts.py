@@ -1,4 +1,4 @@
-"""Sections on what a study may have besides: several generators, a dose curve, another Dataset."""
+"""Sections on what a study may have besides: several generators, a dose curve, another Dataset, attacks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from plenish.report import figures
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Charts, Notes, Section, Table, Text
 from plenish.report.results import study_blocks
-from plenish.study.summaries import generator_rows
-from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, find_row, study_verdict
+from plenish.study.arms import REFERENCE
+from plenish.study.summaries import generator_rows, robust_row, robust_verdicts
+from plenish.study.verdicts import (
+    METRIC_NAMES,
+    PRIMARY_METRIC,
+    ROBUST_METRIC,
+    ROBUST_NAMES,
+    find_row,
+    radius,
+    study_verdict,
+)
 from plenish.study.ways import accuracies, side_by_side
 from plenish.wording import plural
 
@@ -113,3 +122,68 @@ def _on_generated(study: Mapping[str, Any]) -> Section:
     return Section(
         "elsewhere", "On real and on generated images", [Table(rows, words=words), notes], lead=lead
     )
+
+
+def under_attack(inputs: ReportInputs) -> Section | None:
+    """What the classifiers of each arm answer under attack, beside their answers to the same images."""
+    study = inputs.study
+    if study is None or not study.get("robust"):
+        return None
+    robust, level = study["robust"], percent(study["level"], ".0f")
+    lead = (
+        f"{plural(robust['test']['n'], 'test image')} were changed by up to {radius(robust['threat'])} "
+        f"({', '.join(robust['attacks'])}; {plural(robust['steps'], 'step')}), the same images for all arms. "
+        "One counts as right if no attack tried succeeded."
+    )
+    name = ROBUST_NAMES[ROBUST_METRIC]
+    legend = (
+        ("●", f"under attack, with {level} interval"), ("◇", "without attack, the same images"),
+        ("•", f"single seeds ({len(study['seeds'])}) under attack, below"),
+    )  # fmt: skip
+    charts = Charts([_robust_chart(study, name)], legend=legend, wide=True)
+    rows = [{_COLUMNS[key]: value for key, value in robust_row(study, arm).items()} for arm in study["arms"]]
+    words = ["arm", *(_COLUMNS[key] for key in (PRIMARY_METRIC, *ROBUST_NAMES, "against_real", "verdict"))]
+    blocks = [
+        charts, Notes(robust_verdicts(study), f"In words, for {name}"),
+        Table(rows, f"Means over seeds with {level} intervals", words=words),
+        _robust_recall(study), Notes(describe(robust["caveats"]), "What limits this"),
+    ]  # fmt: skip
+    return Section("under-attack", "Do they hold under attack?", blocks, lead=lead)
+
+
+_COLUMNS = {
+    "arm": "arm", PRIMARY_METRIC: "balanced accuracy without attack", **ROBUST_NAMES,
+    "against_real": "robust, against real", "verdict": "verdict",
+}  # fmt: skip
+
+
+def _robust_chart(study: Mapping[str, Any], title: str) -> figures.Chart:
+    """Robust balanced accuracy of each arm; a diamond for the same images without attack."""
+    robust, entries = study["robust"], []
+    for arm in study["arms"]:
+        row = find_row(robust["summary"], ROBUST_METRIC, arm=arm)
+        cells = [cell for cell in robust["cells"] if cell["arm"] == arm]
+        entries.append(
+            {
+                **row, "label": arm, "value": row["mean"],
+                "baseline": find_row(robust["summary"], PRIMARY_METRIC, arm=arm)["mean"],
+                "points": [cell["metrics"][ROBUST_METRIC] for cell in cells],
+                "role": "real" if arm == REFERENCE else "synthetic" if "synthetic" in arm else "neutral",
+            }
+        )  # fmt: skip
+    title = f"{title} at {radius(robust['threat'])}"
+    return figures.intervals(
+        title, entries, x_label="higher is better", limits=(0.0, 1.0), width=figures.WIDE, shares=True
+    )
+
+
+def _robust_recall(study: Mapping[str, Any]) -> Table:
+    """Mean recall of each class under attack: rare classes often fall first."""
+    robust, rows = study["robust"], []
+    for name, n in robust["test"]["per_class"].items():
+        row: dict[str, str | float | None] = {"class": name}
+        for arm in study["arms"]:
+            cells = [cell["metrics"] for cell in robust["cells"] if cell["arm"] == arm]
+            row[arm] = sum(cell["robust_recall"][name] for cell in cells) / len(cells)
+        rows.append(row | {"n attacked": n})
+    return Table(rows, "Recall per class under attack, mean over seeds", folded=True)

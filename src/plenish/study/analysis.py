@@ -144,12 +144,15 @@ class Predictions:
         return self.codes if is_stratified(self.codes, self.units) else None
 
 
-def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
+def analyse(
+    predictions: Predictions, design: Design, metrics: Sequence[str] = METRICS
+) -> dict[str, Any]:  # fmt: skip
     """What the cells say, JSON-able.
 
     Args:
         predictions: of all cells.
         design: what the study compares.
+        metrics: names that `weighted_metric` takes, balanced accuracy among them.
 
     Returns:
         `summary` (mean and interval of each arm and metric), `differences` (each arm against `real`, paired
@@ -158,7 +161,7 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
         images, and its verdict; None without synthetic images). Rows of balanced accuracy that are adjusted
         for their number (exploratory arms; comparisons) have `p_holm` and `p_equivalence_holm`.
     """
-    summary = [_summary_row(predictions, name, metric) for name in design.names for metric in METRICS]
+    summary = [_summary_row(predictions, name, metric) for name in design.names for metric in metrics]
     others = [name for name in design.names if name != REFERENCE]
     main = design.primary
     exploratory = len(others) - (main is not None)
@@ -167,13 +170,13 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
             predictions, name, REFERENCE, metric,
             tests=1 if main is not None and name == main.name else exploratory,
         )
-        for name in others for metric in METRICS
+        for name in others for metric in metrics
     ]  # fmt: skip
     own = [row for row in differences if row["metric"] == PRIMARY_METRIC]
     _adjust([row for row in own if main is None or row["arm"] != main.name])
     comparisons = [
         _row(predictions, main.name, name, metric, tests=len(others) - 1)
-        for name in others for metric in METRICS if main is not None and name != main.name
+        for name in others for metric in metrics if main is not None and name != main.name
     ]  # fmt: skip
     _adjust([row for row in comparisons if row["metric"] == PRIMARY_METRIC])
     verdicts = [_verdict(predictions, row, exploratory if "p_holm" in row else 1) for row in own]
@@ -185,6 +188,24 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
         "summary": summary, "differences": differences, "comparisons": comparisons, "verdicts": verdicts,
         "verdict": verdict,
     }  # fmt: skip
+
+
+def compared(
+    predictions: Predictions, pairs: Sequence[tuple[str, str]], metrics: Sequence[str]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Differences of pairs of arms, paired by seed; those in balanced accuracy adjusted for their number.
+
+    Args:
+        predictions: of all cells.
+        pairs: an arm, and what it is compared with.
+        metrics: names that `weighted_metric` takes.
+    """
+    rows = [
+        _row(predictions, arm, against, metric, tests=len(pairs))
+        for arm, against in pairs for metric in metrics
+    ]  # fmt: skip
+    _adjust([row for row in rows if row["metric"] == PRIMARY_METRIC])
+    return rows
 
 
 def announced(

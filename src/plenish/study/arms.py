@@ -16,6 +16,7 @@ SWEEP_ARMS = ("real", "real+synthetic")
 KNOWN_ARMS = (
     *DEFAULT_ARMS, "weighted", "real+synthetic@0.5", "real+synthetic+classical", "real+synthetic+oversample",
     "doping", "doping@ham10000-1", "doping@ham10000-2", "doping+duplicate", "duplicate", "shuffled",
+    "hardened", "real+synthetic+hardened",
 )  # fmt: skip
 _DOPING = NAMED["doping"]
 _WORDS = {
@@ -27,6 +28,7 @@ _WORDS = {
     "oversample": "every class drawn equally often",
     "weighted": "rare classes count more in the loss",
     "doping": "synthetic images fill each class but the largest up to a target that falls to none",
+    "hardened": "trained against attacks on its images",
 }
 """What an arm's name may say, and what that means."""
 _DOSED = ("synthetic", "shuffled", "duplicate")
@@ -52,6 +54,8 @@ class Arm:
             largest up to a target; none without doping.
         source: which generator's images, where several are compared.
         options: further options of the classifier's training, name and value, of an arm from a file.
+        hardening: options of the training against attacks (`robustness.hardening_config`), name and value;
+            none where the study says all; None without such a training.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Arm:
     doping: tuple[str, ...] = ()
     source: str = ""
     options: tuple[tuple[str, Any], ...] = ()
+    hardening: tuple[tuple[str, Any], ...] | None = None
 
     @property
     def uses_synthetic(self) -> bool:
@@ -82,6 +87,7 @@ def parse_arm(name: str, ratio: float = 1.0) -> Arm:
     `doping` fills each class but the largest with synthetic images, less and less until real ones alone;
     `doping@0.5` begins with half the images of the largest class, `doping@ham10000-1` follows a schedule by
     name. With `duplicate` copies of real images fill the classes, with `shuffled` labels are permuted.
+    `hardened` trains against the attack that the study makes.
 
     Args:
         name: for example `real`, `classical`, `real+synthetic`, `real+synthetic@0.5+classical`.
@@ -119,6 +125,7 @@ def parse_arm(name: str, ratio: float = 1.0) -> Arm:
         weighted="weighted" in words,
         doping=levels,
         source=next(iter(sources), ""),
+        hardening=() if "hardened" in words else None,
     )
 
 
@@ -257,7 +264,7 @@ def describe_arm(
     options: dict[str, Any] = {"words": definition or name}
     if isinstance(definition, Mapping):
         options = {"words": "doping" if "doping" in definition else REFERENCE, **definition}
-    spelled = str(options.pop("words"))
+    spelled, hardening = str(options.pop("words")), options.pop("hardening", None)
     words = [token.partition("@")[0].partition(":")[0] for token in spelled.split("+")]
     if not set(words) <= set(_WORDS):
         return "as the file of arms says"
@@ -271,6 +278,9 @@ def describe_arm(
     if {"doping", "duplicate"} <= set(words):
         said.remove(_WORDS["duplicate"])
         said[said.index(_WORDS["doping"])] = _WORDS["doping"].replace("synthetic", "the same") + ", a placebo"
+    if hardening is not None:
+        own = ", ".join(f"{key} {_value(value)}" for key, value in hardening.items())
+        said.append(_WORDS["hardened"] + (f" ({own})" if own else ""))
     told = [f"{key} {_value(value)}" for key, value in options.items() if key not in ("doping", "drawing")]
     levels = " ".join(parse_arm(spelled).doping) if "doping" in words and not phases else ""
     return "; ".join(filter(None, [*said, *doses, *told, levels, describe_phases(phases)]))

@@ -8,6 +8,9 @@ half: real+synthetic@0.5
 filled:
   words: doping+classical
   doping: 400x30% 200x30% realx40%
+mart:
+  words: real+synthetic
+  hardening: {method: mart, eps: 4/255}
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ _OPTIONS = {
 }
 _WITHOUT_DEFAULT: dict[str, Any] = {
     "learning_rate": 0.0, "drop_rate": 0.0, "draws": 0, "symmetry": "", "drawing": (), "doping": (),
+    "share": 0.0,
 }  # fmt: skip
 """Of options that are None by default, a value of their type."""
 _NOT_FOR_ARMS = {
@@ -42,7 +46,7 @@ _OF_LOSSES = (
     "weight_power", "focal_gamma", "prior_power", "ldam_margin", "ldam_scale", "reweight_at", "gamma_absent",
     "gamma_present", "clip",
 )  # fmt: skip
-_WORDS, _DOSE, _DOPING = "words", "dose", "doping"
+_WORDS, _DOSE, _DOPING, _HARDENING = "words", "dose", "doping", "hardening"
 _SCHEDULES = ("drawing", "doping")
 """Options that are lists of levels, which may stand in one line as they are typed."""
 
@@ -66,7 +70,8 @@ def define_arms(definitions: Mapping[str, Any], ratio: float) -> dict[str, Arm]:
     """Arms from their definitions.
 
     Args:
-        definitions: name → words, or a mapping of `words`, `dose` and options of the classifier.
+        definitions: name → words, or a mapping of `words`, `dose`, `hardening` (options of a training
+            against attacks) and options of the classifier.
         ratio: dose where neither the words nor `dose` states one.
 
     Raises:
@@ -83,7 +88,7 @@ def _define(name: str, definition: Any, ratio: float) -> Arm:
     asked = {_WORDS: definition} if isinstance(definition, str) else definition
     if not isinstance(asked, dict):
         raise InputError(f"The arm '{name}' needs words such as real+synthetic, or a mapping, in its file.")
-    options = {key: value for key, value in asked.items() if key not in (_WORDS, _DOSE)}
+    options = {key: value for key, value in asked.items() if key not in (_WORDS, _DOSE, _HARDENING)}
     for key, value in options.items():
         if key in _EQUAL:
             raise InputError(
@@ -93,7 +98,7 @@ def _define(name: str, definition: Any, ratio: float) -> Arm:
         if key in _NOT_FOR_ARMS:
             raise InputError(f"The arm '{name}' sets {key}: {_NOT_FOR_ARMS[key]}; leave it out.")
         if key not in _OPTIONS:
-            raise unknown(f"option of the arm '{name}'", str(key), [_WORDS, _DOSE, *_OPTIONS])
+            raise unknown(f"option of the arm '{name}'", str(key), [_WORDS, _DOSE, _HARDENING, *_OPTIONS])
         options[key] = _typed(f"{key} of the arm '{name}'", key, value)
     try:
         ClassifierConfig(**options)
@@ -113,9 +118,26 @@ def _define(name: str, definition: Any, ratio: float) -> Arm:
         raise InputError(
             f"The arm '{name}' says twice what its word '{_SPELLED[clash[0]]}' says; leave one out."
         )
-    if not options and not levels and words == REFERENCE:
+    if "share" in options and not (arm.real and arm.uses_synthetic):
+        raise InputError(
+            f"The arm '{name}' has a share of synthetic images in each batch, and needs real and synthetic "
+            "ones for it: words such as real+synthetic."
+        )
+    if _HARDENING in asked:
+        arm = dataclasses.replace(arm, hardening=_hardening(name, asked[_HARDENING]))
+    if not options and not levels and arm.hardening is None and words == REFERENCE:
         raise InputError(f"The arm '{name}' is the same as real; give it words or options.")
     return dataclasses.replace(arm, name=name, options=tuple(sorted(options.items())))
+
+
+def _hardening(name: str, options: Any) -> tuple[tuple[str, Any], ...]:
+    """Options of a training against attacks; `study.hardened` checks them beside the study's attack."""
+    if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
+        raise InputError(
+            f"The hardening of the arm '{name}' must be a mapping such as {{method: trades, eps: 4/255}}, "
+            f"not {options!r}."
+        )
+    return tuple(sorted(options.items()))
 
 
 def _typed(what: str, key: str, value: Any) -> Any:

@@ -16,10 +16,13 @@ from plenish import files
 from plenish.datasets.batches import Images, join
 from plenish.errors import InputError
 from plenish.metrics.predictions import classify
+from plenish.robustness.hardening import train_hardened
 from plenish.runs import Run
 from plenish.study.arms import Arm
 from plenish.study.arms_file import configured
 from plenish.study.data import StudyData
+from plenish.study.hardened import hardening_of
+from plenish.study.robust_test import RobustTest
 from plenish.study.schedules import copies, filled_classes, phases_of
 from plenish.training.classifier import train_classifier
 from plenish.training.classifier_config import ClassifierConfig
@@ -50,7 +53,8 @@ class Cell(NamedTuple):
 
     Attributes:
         record: the content of its JSON file: `arm`, `seed`, `fold`, `trained_on`, `phases`, `metrics`.
-        table: id, group, label, predicted, and one column `p:<class>` per class.
+        table: id, group, label, predicted, and one column `p:<class>` per class; where classifiers are
+            attacked, `attacked`, the answer under attack.
         external: the same of another Dataset, or None.
     """
 
@@ -153,9 +157,9 @@ def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int
 
 def run_cell(
     run: Run, key: Key, data: StudyData, config: ClassifierConfig, *, precision: Precision,
-    on_step: Callable[[int], None],
+    on_step: Callable[[int], None], robust: RobustTest | None = None,
 ) -> None:  # fmt: skip
-    """Train, predict the test part, and write the cell: predictions first, its record last.
+    """Train, predict the test part, attack, and write the cell: predictions first, its record last.
 
     Args:
         run: the study's Run.
@@ -164,6 +168,7 @@ def run_cell(
         config: how to train; seed and what the arm says are set here.
         precision: the network's measured preference.
         on_step: called after every step.
+        robust: how the classifier is attacked; None: not.
     """
     start = time.monotonic()
     arm, of_fold = key.arm, () if key.fold is None else (key.fold,)
@@ -173,9 +178,15 @@ def run_cell(
     names = data.data.labels.names
     phases = phases_of(config, train, len(names))
     val = Images(data.val.images, data.val.codes)
-    model = train_classifier(config, train, val, names, precision=precision, on_step=on_step)
+    hardening = hardening_of(arm, robust)
+    if hardening is None:
+        model = train_classifier(config, train, val, names, precision=precision, on_step=on_step)
+    else:
+        model = train_hardened(config, hardening, train, val, names, precision=precision, on_step=on_step)
     trained = time.monotonic() - start
     predictions, metrics = classify(model, data.test, prefix="p:")
+    if robust is not None:
+        robust.add(predictions, metrics, model, data.test, key.fold or 0)
     tables = [predictions]
     if data.external is not None:
         tables.append(classify(model, data.external, prefix="p:")[0])
@@ -186,6 +197,7 @@ def run_cell(
         "steps": config.steps, "best_step": model.step, "precision": model.precision,
         "history": list(model.history), "training_seconds": trained, "seconds": time.monotonic() - start,
     }  # fmt: skip
+    record |= {} if hardening is None else {"hardening": dataclasses.asdict(hardening.resolved())}
     path = cell_path(run.path, key)
     with files.reporting_disk(run.path):
         path.parent.mkdir(exist_ok=True)

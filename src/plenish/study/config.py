@@ -6,8 +6,9 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
-from plenish.configuration import option
+from plenish.configuration import option, option_name
 from plenish.errors import InputError
 from plenish.study.arms import DEFAULT_ARMS, Arm, parse_arms
 from plenish.training.classifier_config import ClassifierOptions
@@ -20,8 +21,8 @@ class StudyConfig(ClassifierOptions):
     Attributes:
         arms: words joined by '+': real, classical (augmentation), oversample (balanced classes), weighted
             (loss), synthetic, duplicate and shuffled (placebos), doping (synthetic images fill the classes,
-            less and less), such as real+synthetic, real+synthetic@0.5, real+synthetic+classical, doping@0.5,
-            doping@ham10000-2.
+            less and less), hardened (trained against the attack of --robust), such as real+synthetic,
+            real+synthetic@0.5, real+synthetic+classical, doping@0.5, doping@ham10000-2, hardened.
         arms_file: further arms, in YAML: a name, words, dose and options of the classifier's training; with
             it, --arms is real unless given.
         seeds: trainings per arm, paired across arms.
@@ -41,6 +42,15 @@ class StudyConfig(ClassifierOptions):
         on: where these processes run: here, or ray (a cluster's, by the variable RAY_ADDRESS, else this
             machine's), or ray:ADDRESS; the cluster's machines need Plenish and share the folders. Needs
             plenish[ray].
+        robust: attack each classifier on test images, with changes up to this radius in units of [0, 1], such
+            as 4/255: robust accuracy, robust balanced accuracy and verdicts on it, and what hardened arms are
+            trained against.
+        robust_norm: of the radius: linf (the largest change of a value) or l2 (the length of the change).
+        robust_attacks: which attacks; an image counts as robust if none of them changes its answer to a wrong
+            one.
+        robust_steps: steps of each attack that takes them.
+        robust_images: attack about so many test images, drawn once for all arms and seeds, the classes in
+            proportion; with folds, of each fold.
         seed: seed of the whole study.
 
     Raises:
@@ -60,15 +70,33 @@ class StudyConfig(ClassifierOptions):
     resamples: int = option(1000, least=100)
     workers: int = option(1, least=1)
     on: str = "here"
+    robust: float | str | None = None
+    robust_norm: Literal["linf", "l2"] = "linf"
+    robust_attacks: tuple[str, ...] = ("pgd", "apgd-margin")
+    robust_steps: int = option(20, least=1)
+    robust_images: int = option(1000, least=2)
     seed: int = option(0, least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.robust is None:
+            _check_not_given(self)
         for ratio in self.ratios:
             if not 0 < ratio <= 1000:
                 raise InputError(f"--ratios must be numbers above 0, at most 1000, not {ratio:g}.")
         if self.arms_file is None:  # Else they may be among those that the file defines.
             parse_arms(self.arms, self.ratio)
+
+
+def _check_not_given(config: StudyConfig) -> None:
+    """Refuse options of an attack where there is none."""
+    for field in dataclasses.fields(config):
+        value: Any = getattr(config, field.name)
+        if field.name.startswith("robust_") and value != field.default:
+            raise InputError(
+                f"{option_name(field.name)} says how classifiers are attacked; give --robust too, such as "
+                "--robust 4/255."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

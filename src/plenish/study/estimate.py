@@ -24,6 +24,8 @@ from plenish.study.config import Given, StudyConfig
 from plenish.study.data import StudyData, check_kind, share_of_groups
 from plenish.study.design import Design
 from plenish.study.experiment import check_arms, classifier_options
+from plenish.study.hardened import check_hardened, slower
+from plenish.study.robust_test import RobustTest
 from plenish.study.schedules import check_schedules
 from plenish.study.verdicts import announcement
 from plenish.training.classifier import check_names
@@ -91,6 +93,8 @@ def estimate_study(
         check_names(configured(arm, classifier), "categorical")
     data = Dataset.open(real)
     check_kind(data)
+    test = RobustTest.of(config, data.labels.width)
+    check_hardened(design.arms, classifier, test)
     synthetic = any(arm.uses_synthetic for arm in design.arms)
     held_out = synthetic and given.cross_fit is None
     sizes = _sizes(data, config, held_out=held_out)
@@ -106,7 +110,10 @@ def estimate_study(
         all_groups=0 if config.folds else count_units(groups[_could_test(data, config.split, synthetic)]),
     )  # fmt: skip
     trainings = len(design.arms) * design.seeds * folds
-    step, seconds = _time(data, classifier, dataclasses.replace(sizes, test=sizes.test + other), trainings)
+    attacked = 0 if test is None else min(test.images, sizes.test) * test.passes()
+    times = sum(slower(arm, test) for arm in design.arms) / len(design.arms)
+    tested = dataclasses.replace(sizes, test=sizes.test + other + attacked)
+    step, seconds = _time(data, classifier, tested, trainings, times)
     facts = {
         "arms": design.names, "seeds": design.seeds, "folds": config.folds, "trainings": trainings,
         "steps": classifier.steps, "time_for_all_trainings": plain_duration(seconds),
@@ -114,6 +121,8 @@ def estimate_study(
         "train_images": sizes.train, "test_images": len(sizes.tested),
         "test_groups": count_units(groups[sizes.tested]) if any(g is not None for g in groups) else 0,
     }  # fmt: skip
+    if test is not None:
+        facts |= {"attacked_images": min(test.images, sizes.test), "attacks": list(test.attacks)}
     return Estimate(facts, power)
 
 
@@ -159,8 +168,18 @@ def _assumed(
     return dataclasses.replace(assumed, synthetic={"": numbered(made, data)})
 
 
-def _time(data: Dataset, config: ClassifierConfig, sizes: _Sizes, trainings: int) -> tuple[float, float]:
-    """Seconds of a step, and of all trainings one after another, by a few steps on random pixels."""
+def _time(
+    data: Dataset, config: ClassifierConfig, sizes: _Sizes, trainings: int, times: float
+) -> tuple[float, float]:  # fmt: skip
+    """Seconds of a step, and of all trainings one after another, by a few steps on random pixels.
+
+    Args:
+        data: what is trained on.
+        config: how.
+        sizes: images to train on, validate on and classify.
+        trainings: how many there are.
+        times: how many times as long as a step of `config` their steps take on average.
+    """
     rng = np.random.default_rng(0)
 
     def noise(index: Ints) -> NDArray[np.uint8]:
@@ -173,4 +192,4 @@ def _time(data: Dataset, config: ClassifierConfig, sizes: _Sizes, trainings: int
     step, image = measure(fresh, train, val, data.labels.names, precision)
     assert config.steps is not None
     looked_at = config.evaluations * sizes.val + sizes.test
-    return step, trainings * (config.steps * step + looked_at * image)
+    return step, trainings * (config.steps * step * times + looked_at * image)

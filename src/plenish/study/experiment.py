@@ -33,6 +33,9 @@ from plenish.study.contents import doses_of, external_results, of_seeds, schedul
 from plenish.study.data import StudyData, add_external, add_synthetic
 from plenish.study.design import Design, about_cuts, about_design, about_doses
 from plenish.study.folds import about_folds, merged, open_folds
+from plenish.study.hardened import check_hardened, slower
+from plenish.study.robust_results import robust_results
+from plenish.study.robust_test import RobustTest
 from plenish.study.running import CellContext, run_cells
 from plenish.study.schedules import check_schedules
 from plenish.study.sources import (
@@ -88,6 +91,8 @@ def run_study(
     classifier = ClassifierConfig(**classifier_options(config))
     for arm in design.arms:
         check_names(configured(arm, classifier), "categorical")
+    test = RobustTest.of(config, Dataset.open(real).labels.width)
+    check_hardened(design.arms, classifier, test)
     folds = open_folds(real, config, given)
     data = folds[0].data
     mean_train = round(sum(len(fold.train) for fold in folds) / len(folds))
@@ -114,7 +119,7 @@ def run_study(
         parents.append({"run": str(maker.run.resolve()), "id": made.id, "kind": made.kind})
     options = _resolved(config, design, classifier)
     source = str(synthetic or generator or " ".join(str(maker.run) for maker in makers) or "")
-    asked = options | _kept(config, design, test_data) | {"source": source}
+    asked = options | _kept(config, design, test_data, test) | {"source": source}
     asked |= {} if train is None else {"generators": dict(train.trained)}
     run = Run.open_or_create(
         out, "study", asked, data=data.provenance(folds[0].test.split_name) | {"part": "train"},
@@ -164,10 +169,13 @@ def _resolved(config: StudyConfig, design: Design, classifier: ClassifierConfig)
     }  # fmt: skip
 
 
-def _kept(config: StudyConfig, design: Design, test_data: Path | None) -> dict[str, Any]:
+def _kept(
+    config: StudyConfig, design: Design, test_data: Path | None, test: RobustTest | None
+) -> dict[str, Any]:  # fmt: skip
     """What the Run is frozen with besides."""
     other = Dataset.open(test_data).manifest.pixels_hash if test_data is not None else None
-    return {
+    attack = {} if test is None else {"robust": test.record()}
+    return attack | {
         "split": config.split, "seeds": design.seeds, "test_data": other,
         "definitions": [*map(list, design.definitions.items())],
         "precision": settings.current().precision,
@@ -223,6 +231,8 @@ def _content(
     real["groups_test"] = len({group for fold in folds for group in fold.test.groups if group is not None})
     made = source_records(folds)
     external = external_results(folds, done, config, design)
+    test = RobustTest.of(config, data.labels.width)
+    under_attack = {} if test is None else {"robust": robust_results(done, names, config, design, test)}
     return {
         "commands": run.commands,
         "real": real,
@@ -230,7 +240,8 @@ def _content(
         **options, "seeds": list(range(design.seeds)),
         "test": tested(predictions.codes, real["groups_test"], names),
         "definitions": dict(design.definitions), "schedules": schedules_of(done),
-        "cells": records, **found, "external": external, "dose_curve": doses_of(design, records),
+        "cells": records, **found, "external": external, **under_attack,
+        "dose_curve": doses_of(design, records),
         "power": {
             "planned": _announced(config, design, folds),
             "observed": _announced(config, design, folds, done),
@@ -263,7 +274,7 @@ def _run_cells(
         threads = _threads(run, workers)
         # Measured once, so that a resumed study computes as it began.
         precision = status.get("precision") or choose_precision(config, *shape)
-        engine = Engine.from_settings()
+        engine, test = Engine.from_settings(), RobustTest.of(study, data.labels.width)
         run.update_status(
             precision=precision, state="running", cells_left=len(todo), arms=design.names, seeds=design.seeds,
             threads=threads, environment=engine.describe() | {"threads": threads},
@@ -271,14 +282,17 @@ def _run_cells(
         train, val = (Images(part.images, part.codes) for part in (folds[0].train, folds[0].val))
         say_duration(
             config, train, val, data.labels.names, precision=precision, trainings=len(todo),
-            tested=len(folds[0].test) + (len(folds[0].external) if folds[0].external is not None else 0),
+            tested=_classified(folds[0], test),
         )  # fmt: skip
+        for arm in design.arms:
+            if (times := slower(arm, test)) > 1:
+                say(f"{arm.name}: trained against attacks, a step takes about {times:.0f} times as long.")
         if workers > 1 or study.on != HERE:
             where = "" if study.on == HERE else " on Ray"
             say(f"{plural(workers, 'process')} of {plural(threads, 'thread')}{where} share them.")
         try:
             with settings.use(threads=threads):
-                context = CellContext(run, folds, config, precision)
+                context = CellContext(run, folds, config, precision, test)
                 for left in run_cells(context, todo, workers, threads, study.on):
                     run.update_status(cells_left=left)
                     if design.seeds > 2 and _ends_two_seeds(todo, left):
@@ -288,6 +302,12 @@ def _run_cells(
             run.update_status(state="interrupted")
             raise
     return _loaded(run, every, external)
+
+
+def _classified(fold: StudyData, test: RobustTest | None) -> int:
+    """About how many images are classified after a training; a gradient counts as two."""
+    attacked = 0 if test is None else len(test.rows(fold.test.codes)) * test.passes()
+    return len(fold.test) + (0 if fold.external is None else len(fold.external)) + attacked
 
 
 def _loaded(run: Run, keys: Sequence[cells.Key], external: bool) -> list[cells.Cell]:

@@ -12,6 +12,7 @@ from plenish.runs import Run
 from plenish.study import cells
 from plenish.study.cells import Key
 from plenish.study.data import StudyData
+from plenish.study.robust_test import RobustTest
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.classifier_precision import Precision
 from plenish.training.engine import Engine
@@ -27,18 +28,21 @@ class CellContext:
         folds: what each fold trains and tests on; one without folds.
         config: how to train.
         precision: the network's measured preference.
+        robust: how classifiers are attacked; None: not.
     """
 
     run: Run
     folds: Sequence[StudyData]
     config: ClassifierConfig
     precision: Precision
+    robust: RobustTest | None = None
 
     def cell(self, key: Key, on_step: Callable[[int], None]) -> None:
         """Make a cell and write it."""
         cells.run_cell(
-            self.run, key, self.folds[key.fold or 0], self.config, precision=self.precision, on_step=on_step
-        )
+            self.run, key, self.folds[key.fold or 0], self.config, precision=self.precision, on_step=on_step,
+            robust=self.robust,
+        )  # fmt: skip
 
 
 def run_cells(

@@ -11,7 +11,18 @@ from plenish.metrics.caveats import describe
 from plenish.metrics.quality import from_record
 from plenish.metrics.result_files import Result
 from plenish.metrics.words import interval, with_interval
-from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, class_verdict, find_row, study_verdict
+from plenish.study.verdicts import (
+    METRIC_NAMES,
+    PRIMARY_METRIC,
+    ROBUST_METRIC,
+    ROBUST_NAMES,
+    arm_verdict,
+    class_verdict,
+    find_row,
+    pair_verdict,
+    radius,
+    study_verdict,
+)
 from plenish.study.ways import accuracies
 from plenish.wording import Sentences
 
@@ -30,7 +41,7 @@ class Study(Result):
     def summary(self) -> dict[str, Any]:
         """The answer, a row per arm, and what limits it."""
         return {
-            **self._studied(), "verdict": self.verdict, **self._elsewhere(),
+            **self._studied(), "verdict": self.verdict, **self._elsewhere(), **self._under_attack(),
             "arms": [self._shown(arm) for arm in self.content["arms"]],
             "caveats": describe(self.content["caveats"]), "study": str(self.path),
             "report": str(self.report) if self.report else None,
@@ -54,6 +65,17 @@ class Study(Result):
             return {**rows, "on_generated": describe(external["caveats"])}
         return {f"verdict_on_{external['name']}": study_verdict({**self.content, **external})}
 
+    def _under_attack(self) -> dict[str, Any]:
+        """Verdicts and a row per arm under attack, where classifiers were attacked."""
+        robust = self.content.get("robust")
+        if not robust:
+            return {}
+        return {
+            "under_attack": Sentences(robust_verdicts(self.content)),
+            "arms_under_attack": [robust_row(self.content, arm) for arm in self.content["arms"]],
+            "robust_caveats": describe(robust["caveats"]),
+        }  # fmt: skip
+
     def _shown(self, arm: str) -> dict[str, str]:
         """Metrics of an arm with their intervals, and how it compares with `real`."""
         shown = {"arm": arm}
@@ -73,7 +95,45 @@ class Study(Result):
         summary = self.summary()
         rows = [{name: row.get(key, "") for key, name in columns.items()} for row in summary.pop("arms")]
         summary = {key.replace("verdict_on_", "verdict on "): value for key, value in summary.items()}
-        return {**summary, METRIC_NAMES[PRIMARY_METRIC]: rows}
+        summary = {**summary, METRIC_NAMES[PRIMARY_METRIC]: rows}
+        attacked = summary.pop("arms_under_attack", None)
+        if attacked:
+            columns = {"arm": "arm", ROBUST_METRIC: "mean and interval", "against_real": "against real",
+                       "verdict": "verdict"}  # fmt: skip
+            shown = [{name: row.get(key, "") for key, name in columns.items()} for row in attacked]
+            summary[f"{ROBUST_NAMES[ROBUST_METRIC]} ({radius(self.content['robust']['threat'])})"] = shown
+        return summary
+
+
+def robust_row(content: Mapping[str, Any], arm: str) -> dict[str, str]:
+    """Metrics of an arm under attack and without, of the same images, and how it compares with `real`.
+
+    Args:
+        content: study.json of a study that attacked.
+        arm: which.
+    """
+    robust, shown = content["robust"], {"arm": arm}
+    for metric in (PRIMARY_METRIC, *ROBUST_NAMES):
+        row = find_row(robust["summary"], metric, arm=arm)
+        shown[metric] = with_interval(row["mean"], row["low"], row["high"], ".3f")
+    row = find_row(robust["differences"], ROBUST_METRIC, arm=arm)
+    if row:
+        shown["against_real"] = with_interval(row["mean"], row["low"], row["high"], "+.3f")
+        shown["verdict"] = find_row(robust["verdicts"], ROBUST_METRIC, arm=arm)["verdict"]
+    return shown
+
+
+def robust_verdicts(content: Mapping[str, Any]) -> list[str]:
+    """What a study says of its arms under attack, in sentences: each against `real`, then pairs of others.
+
+    Args:
+        content: study.json of a study that attacked.
+    """
+    robust = content["robust"]
+    result = {**content, **robust}
+    said = [arm_verdict(result, row["arm"], ROBUST_METRIC) for row in robust["verdicts"]]
+    pairs = [row for row in robust["comparisons"] if row["metric"] == ROBUST_METRIC]
+    return said + [pair_verdict(row, content["level"]) for row in pairs]
 
 
 def _described(row: Mapping[str, Any], *, alone: bool) -> str:

@@ -12,7 +12,10 @@ Verdict = Literal["helps", "hurts", "equivalent", "no evidence"]
 METRIC_NAMES = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 """The metrics of a study, the one it is decided by first."""
 PRIMARY_METRIC = next(iter(METRIC_NAMES))
-_AGAINST_CLASSICAL = {
+ROBUST_METRIC = "robust_balanced_accuracy"
+ROBUST_NAMES = {ROBUST_METRIC: "robust balanced accuracy", "robust_accuracy": "robust accuracy"}
+"""The metrics of answers under attack."""
+_AGAINST = {
     "helps": "better than", "hurts": "worse than", "equivalent": "equivalent to",
     "no evidence": "not distinguishable from",
 }  # fmt: skip
@@ -77,7 +80,7 @@ def study_verdict(study: Mapping[str, Any]) -> str:
         return f"{what}: {_change(study, main['arm'])}.{after}"
     word = verdict_on(rival, study["level"], study.get("margin"))
     return (
-        f"{what}: {_change(study, main['arm'])}; it is {_AGAINST_CLASSICAL[word]} classical augmentation of "
+        f"{what}: {_change(study, main['arm'])}; it is {_AGAINST[word]} classical augmentation of "
         f"the real images ({_interval(rival, study['level'])}{_overruled(rival, word)}).{after}"
     )
 
@@ -91,10 +94,17 @@ def _overruled(row: Mapping[str, Any], word: Verdict) -> str:
     return f"; p {p:.2f}{'' if adjusted is None else ' adjusted for several arms'}" if is_known(p) else ""
 
 
-def arm_verdict(study: Mapping[str, Any], arm: str) -> str:
-    """The verdict on one arm against `real` in one sentence, or two."""
-    row, word = find_row(study["differences"], arm=arm), find_row(study["verdicts"], arm=arm)["verdict"]
-    adjusted = [r for r in study["differences"] if r.get("p_holm") is not None]
+def arm_verdict(study: Mapping[str, Any], arm: str, metric: str = PRIMARY_METRIC) -> str:
+    """The verdict on one arm against `real` in one sentence, or two.
+
+    Args:
+        study: study.json, or it with what was found on other images or under attack in its place.
+        arm: which.
+        metric: what the verdict is on.
+    """
+    row = find_row(study["differences"], metric, arm=arm)
+    word = find_row(study["verdicts"], metric, arm=arm)["verdict"]
+    adjusted = [r for r in study["differences"] if r["metric"] == metric and r.get("p_holm") is not None]
     alone = verdict_on(
         {**row, "p_holm": None, "p_equivalence_holm": None}, study["level"], study.get("margin")
     )
@@ -109,7 +119,26 @@ def arm_verdict(study: Mapping[str, Any], arm: str) -> str:
         )
     else:
         start = f"No evidence that {arm} helps or hurts"
-    return f"{start}: {_change(study, arm)}.{_after(study, arm, word)}"
+    return f"{start}: {_change(study, arm, metric)}.{_after(study, arm, word, metric)}"
+
+
+def pair_verdict(row: Mapping[str, Any], level: float) -> str:
+    """One of the comparisons under attack in a sentence.
+
+    Args:
+        row: with its `verdict`.
+        level: of its interval.
+    """
+    said = f"{_interval(row, level)}{_overruled(row, row['verdict'])}"
+    return f"{row['arm']} is {_AGAINST[row['verdict']]} {row['against']} under attack ({said})."
+
+
+def radius(threat: Mapping[str, Any]) -> str:
+    """A norm and a radius as one reads them: `L∞ 4/255`, `L2 0.5`."""
+    eps, norm = float(threat["eps"]), {"linf": "L∞", "l2": "L2"}[threat["norm"]]
+    steps = eps * 255
+    whole = threat["norm"] == "linf" and abs(steps * 2 - round(steps * 2)) < 1e-6
+    return f"{norm} {steps:g}/255" if whole else f"{norm} {eps:g}"
 
 
 def recommendation(study: Mapping[str, Any]) -> str | None:
@@ -131,10 +160,10 @@ def recommendation(study: Mapping[str, Any]) -> str | None:
     return text
 
 
-def _change(study: Mapping[str, Any], arm: str) -> str:
-    before, after = (percent(find_row(study["summary"], arm=name)["mean"]) for name in ("real", arm))
-    row = find_row(study["differences"], arm=arm)
-    return f"{METRIC_NAMES[PRIMARY_METRIC]} {before} → {after} ({_interval(row, study['level'])})"
+def _change(study: Mapping[str, Any], arm: str, metric: str = PRIMARY_METRIC) -> str:
+    before, after = (percent(find_row(study["summary"], metric, arm=name)["mean"]) for name in ("real", arm))
+    row = find_row(study["differences"], metric, arm=arm)
+    return f"{(METRIC_NAMES | ROBUST_NAMES)[metric]} {before} → {after} ({_interval(row, study['level'])})"
 
 
 def _interval(row: Mapping[str, Any], level: float) -> str:
@@ -146,9 +175,9 @@ def _interval(row: Mapping[str, Any], level: float) -> str:
     return f"{found[0]} points, {percent(level, '.0f')} interval {found[1]} to {found[2]}{cut}"
 
 
-def _after(study: Mapping[str, Any], arm: str, word: Verdict) -> str:
+def _after(study: Mapping[str, Any], arm: str, word: Verdict, metric: str = PRIMARY_METRIC) -> str:
     """What the interval says besides the verdict, and what a decision would need, as further sentences."""
-    row, margin = find_row(study["differences"], arm=arm), study.get("margin")
+    row, margin = find_row(study["differences"], metric, arm=arm), study.get("margin")
     if not is_known(row["low"]) or margin is None:
         return ""
     within = is_known(row.get("inner_low")) and -margin < row["inner_low"] and row["inner_high"] < margin
@@ -162,7 +191,11 @@ def _after(study: Mapping[str, Any], arm: str, word: Verdict) -> str:
     sides += [f"a loss above {points(-row['low'])}"] if -1 < row["low"] < 0 else []
     ruled_out = f" Ruled out: {' and '.join(sides)}." if sides else ""
     unit = "test image" if study.get("test", {}).get("groups") == 0 else "test group"
-    return _unconfirmed(row) + ruled_out + _needs(find_row(study["verdicts"], arm=arm), row, margin, unit)
+    return (
+        _unconfirmed(row)
+        + ruled_out
+        + _needs(find_row(study["verdicts"], metric, arm=arm), row, margin, unit)
+    )
 
 
 def _unconfirmed(row: Mapping[str, Any]) -> str:
