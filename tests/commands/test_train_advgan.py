@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -117,6 +118,19 @@ def test_a_trained_perturber_is_an_attack(home: Path) -> None:
         attack(model, images[:, :, :8, :8], labels, 4 / 255)
 
 
+def test_an_evaluation_tries_a_perturber_too(home: Path) -> None:
+    line = (
+        "attack @victim @data --out @attacked --perturber @run --attacks noise --eps 64/255 --no-corruptions"
+    )
+    assert ask(home, line) == 0
+    content = json.loads((home / "attacked" / "attack.json").read_text(encoding="utf-8"))
+    (row,) = [attack for attack in content["attacks"] if attack["name"] == "perturber"]
+    table = pd.read_parquet(home / "run" / "fooling.parquet").query("part == 'val'")
+    withstood = table["right"] & ~table["perturber"]
+    assert row["results"][-1]["accuracy"] == pytest.approx(withstood.mean())
+    assert content["perturber"]["run_id"] == Run.open(home / "run").id
+
+
 class Stopped(Exception):
     """The training itself would begin."""
 
@@ -160,6 +174,8 @@ def test_every_option_arrives_and_is_repeated(home: Path, monkeypatch: pytest.Mo
         ("train advgan @data @x --against @victim --options network.widht=2", "width"),
         ("train advgan @data @run --against @victim --eps 8/255", "eps"),
         ("train advgan @nowhere @x --against @victim", "nowhere"),
+        ("attack @victim @data --out @x --perturber @run --norm l2", "l2"),
+        ("attack @victim @data --out @x --perturber @victim", "victim"),
     ],
 )
 def test_bad_input_gets_one_sentence(

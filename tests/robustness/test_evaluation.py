@@ -194,7 +194,7 @@ def test_plans_fit_the_number_of_classes(classes: int) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"eps": (1.5,)}, {"eps": (-0.1,)}, {"eps": ("4/0",)}, {"eps": ()}, {"attacks": ("pdg",)},
+        {"eps": (1.5,)}, {"eps": (-0.1,)}, {"eps": ("4/0",)}, {"eps": (0,)}, {"attacks": ("pdg",)},
         {"norm": "l1"},
         {"attacks": ("quick", "pgd")}, {"attacks": ("apgd_dlr",)}, {"images": 1}, {"batch": 0},
     ],
@@ -206,6 +206,11 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> N
 
 def test_eps_may_be_typed_as_text() -> None:
     assert EvaluationConfig(eps=("4/255", "0.5")).grid == (0.0, 4 / 255, 0.5)
+
+
+def test_the_radii_of_no_eps_follow_the_norm() -> None:
+    assert EvaluationConfig().grid[-1] == 16 / 255
+    assert EvaluationConfig(norm="l2").grid[-1] == 4
 
 
 def bad_data() -> list[tuple[object, ...]]:

@@ -35,7 +35,7 @@ def _few_groups(groups: int, intervals: bool) -> str:
 
 
 def _no_groups(intervals: bool) -> str:
-    text = "The test images have no groups (patients, slides)"
+    text = "The images have no groups (patients, slides)"
     dependent = (
         ": intervals treat every image as independent and are too narrow if several images come from one "
         "patient. They"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from plenish.configuration import check_bounds, option, option_name
 from plenish.datasets.schema import Part
-from plenish.errors import InputError
+from plenish.errors import InputError, unknown
 from plenish.robustness.radius import as_eps
 
-GRID = ("0", "0.5/255", "1/255", "2/255", "4/255", "8/255", "16/255")
-"""Radii in the L∞ norm at which classifiers are attacked by default."""
+GRIDS: Mapping[str, tuple[str, ...]] = {
+    "linf": ("0", "0.5/255", "1/255", "2/255", "4/255", "8/255", "16/255"),
+    "l2": ("0", "0.125", "0.25", "0.5", "1", "2", "4"),
+}
+"""Radii at which classifiers are attacked by default, by norm."""
 PRESETS = ("standard", "quick", "full")
 
 
@@ -25,7 +29,8 @@ class EvaluationConfig:
         split: the split that has the part; by default that of the classifier's training where it was trained
             on this Dataset, 'default' of another.
         norm: linf (the largest change of a value) or l2 (the Euclidean length of the change of an image).
-        eps: radii in units of [0, 1], as 0.03 or 4/255; 0 is always added.
+        eps: radii in units of [0, 1], as 0.03 or 4/255; 0 is always added. By default 0.5/255 to 16/255 in
+            the norm linf, and 0.125 to 4 in l2.
         attacks: standard, quick, full, or names of attacks.
         images: attack so many of them, a random choice with all classes in proportion; by default all.
         seed: of every random draw.
@@ -38,7 +43,7 @@ class EvaluationConfig:
     part: Part = "val"
     split: str = ""
     norm: Literal["linf", "l2"] = "linf"
-    eps: tuple[float | str, ...] = GRID
+    eps: tuple[float | str, ...] = ()
     attacks: tuple[str, ...] = ("standard",)
     images: int | None = option(least=2)
     seed: int = 0
@@ -51,6 +56,8 @@ class EvaluationConfig:
         for field in dataclasses.fields(self):
             if field.name != "eps":
                 check_bounds(option_name(field.name), getattr(self, field.name), field.metadata)
+        if self.norm not in GRIDS:
+            raise unknown("--norm", self.norm, GRIDS)
         if not self.attacks:
             raise InputError(f"Give attacks: {', '.join(PRESETS)}, or names of attacks.")
         if len(self.attacks) > 1 and (preset := set(self.attacks) & set(PRESETS)):
@@ -61,4 +68,4 @@ class EvaluationConfig:
     @property
     def grid(self) -> tuple[float, ...]:
         """All radii, rising, from 0 on."""
-        return tuple(sorted({0.0, *map(as_eps, self.eps)}))
+        return tuple(sorted({0.0, *map(as_eps, self.eps or GRIDS[self.norm])}))
