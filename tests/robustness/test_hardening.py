@@ -145,7 +145,8 @@ def test_a_step_leaves_modes_and_needs_as_they_were_and_normalises_once_a_pass(m
 def test_both_answers_of_trades_learn_and_the_attack_moves_one_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    images, seen = planted(), []
+    images = planted()
+    seen: list[tuple[Tensor, Tensor]] = []
 
     def spied(logits: Tensor, changed: Tensor) -> Tensor:
         seen.append((logits, changed))
