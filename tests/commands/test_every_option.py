@@ -70,6 +70,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "train classifier": CLASSIFIER,
     "harden": CLASSIFIER | {
         "generated": Path("synthetic"), "attack_steps": 3, "step_size": 0.01, "beta": 2.0,
+        "eps": "2/255",
     },
     "train translate": {
         "recipe": "sketch", "split": "other", "kimg": 0.5, "batch": 2, "width": 16, "lr": 1e-3,
@@ -108,6 +109,8 @@ WITH: dict[str, dict[str, Any]] = {
     "prior_power": {"loss": "logit-adjusted"}, "draws": {"order": "balanced"},
     "doping": {"synthetic": Path("synthetic")}, "share": {"synthetic": Path("synthetic")},
     "harden doping": {"generated": Path("synthetic")}, "harden share": {"generated": Path("synthetic")},
+    "harden draws": {"generated": Path("synthetic"), "order": "balanced"},
+    "harden drawing": {"generated": Path("synthetic")},
     "ldam_margin": {"loss": "ldam"}, "ldam_scale": {"loss": "ldam"},
     "reweight_at": {"loss": "ldam"}, "unfreeze_at": {"freeze": "all"},
     "gamma_absent": {"loss": "asymmetric"}, "gamma_present": {"loss": "asymmetric"},

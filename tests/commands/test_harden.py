@@ -116,6 +116,13 @@ def test_bad_requests_leave_nothing(stripes, tmp_path: Path, made: dict, more: d
     assert not (tmp_path / "run").exists()
 
 
+def test_a_synthetic_dataset_in_the_place_of_the_real_one_is_told_its_option(
+    honest: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="--generated"):
+        harden(honest.path, tmp_path / "run")
+
+
 def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["harden", str(stripes().path), str(tmp_path / "run"), "--method", "fast", "--eps", "4/255"]
     words += ["--steps", "1", "--batch", "8", "--evaluations", "1", "--validation-steps", "1"]

@@ -13,6 +13,7 @@ from plenish import settings
 from plenish.datasets.batches import Batch, Images
 from plenish.datasets.orders import SharedOrder
 from plenish.errors import InputError
+from plenish.robustness import hardening
 from plenish.robustness.hardening import HardenedLearner, climb, random_start, train_hardened
 from plenish.robustness.hardening_config import HardeningConfig
 from plenish.robustness.hardening_losses import divergence, mart, strongest_other
@@ -50,7 +51,14 @@ def test_losses_are_those_worked_out_by_hand() -> None:
     assert strongest_other(after, labels).tolist() == pytest.approx([math.log(2), -math.log(0.4)])
     expected = [math.log(2) + 5 * kl[0] * 0.5, -math.log(0.4) + 5 * kl[1] * 0.2]
     assert mart(before, after, labels, 5.0).tolist() == pytest.approx(expected, abs=1e-5)
-    assert torch.isfinite(strongest_other(torch.tensor([[-90.0, 90.0]]), torch.tensor([0]))).all()
+    sure = torch.tensor(
+        [[-20.0, 20.0], [20.0, -20.0]], requires_grad=True
+    )  # Of another class, and of its own.
+    found = strongest_other(sure, torch.tensor([0, 0]))
+    assert found.tolist() == pytest.approx([40, 0])
+    found.sum().backward()
+    assert sure.grad is not None
+    assert sure.grad.tolist() == [pytest.approx([-1, 1]), pytest.approx([0, 0])]
 
 
 def test_moved_weights_are_as_long_as_asked_and_come_back_bit_for_bit() -> None:
@@ -134,6 +142,30 @@ def test_a_step_leaves_modes_and_needs_as_they_were_and_normalises_once_a_pass(m
     assert passes == {2 if method in ("trades", "mart") else 1}
 
 
+def test_both_answers_of_trades_learn_and_the_attack_moves_one_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = planted()
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def spied(logits: Tensor, changed: Tensor) -> Tensor:
+        seen.append((logits, changed))
+        return divergence(logits, changed)
+
+    monkeypatch.setattr(hardening, "divergence", spied)
+    clean = learner(images).logits(
+        Engine(torch.device("cpu"), "float32").to_images(images.read(np.arange(16)))
+    )
+    learner(images, method="trades", attack_steps=2, beta=3.0).step(batch_of(images), Clock(0))
+    *attack, (before, after) = seen
+    assert len(attack) == 2
+    assert not any(logits.requires_grad for logits, _ in attack)
+    torch.testing.assert_close(before, clean)
+    assert before.grad_fn is not None
+    assert after.grad_fn is not None
+    assert float(divergence(before, after).detach().mean()) > 0
+
+
 def test_a_hardened_classifier_withstands_what_turns_a_plain_one() -> None:
     config = ClassifierConfig(steps=40, batch=32, evaluations=1)
     found = {}
@@ -164,6 +196,13 @@ def test_shares_of_batches_are_spread_evenly_and_each_side_comes_in_epochs() -> 
     assert np.array_equal(order(np.arange(37, 61)), flat[37:61])
     assert order.expected().sum() == pytest.approx(order.length)
     assert order.expected()[20:].sum() == pytest.approx(0.7 * order.length)
+
+
+def test_radii_by_default_follow_the_norm() -> None:
+    assert HardeningConfig().radius == 4 / 255
+    assert HardeningConfig(norm="l2").radius == 0.5
+    assert HardeningConfig(norm="l2").resolved().step_size == 0.125
+    assert HardeningConfig(norm="l2", eps=0.1).resolved().radius == 0.1
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,16 @@ def test_the_word_hardened_takes_the_attack_of_the_study() -> None:
     assert "against attacks" in describe_arm("hardened")
 
 
+def test_another_norm_needs_a_radius_of_its_own() -> None:
+    test = RobustTest(Threat("linf", 2 / 255), ("pgd",), 3, 10)
+    arms = define_arms({"same": {"hardening": {"norm": "linf"}}, "other": {"hardening": {"norm": "l2"}}}, 1.0)
+    found = hardening_of(arms["same"], test)
+    assert found is not None
+    assert found.radius == 2 / 255
+    with pytest.raises(InputError, match="eps"):
+        hardening_of(arms["other"], test)
+
+
 def test_an_arms_file_says_how_an_arm_is_hardened(tmp_path: Path) -> None:
     own = {"words": "real+synthetic", "hardening": {"method": "mart", "eps": "2/255"}}
     arm = define_arms({"mart": own}, 1.0)["mart"]
@@ -198,6 +208,9 @@ def test_pairs_differ_in_hardening_or_in_synthetic_images() -> None:
     assert one_apart(parse_arms(names)) == [
         ("real+synthetic+hardened", "real+synthetic"), ("real+synthetic+hardened", "hardened"),
     ]  # fmt: skip
+    own = {"words": "real+synthetic+hardened", "share": 0.7}
+    shared = define_arms({"both": own, "other": own | {"smoothing": 0.2}}, 1.0)
+    assert one_apart([*parse_arms(("real", "hardened")), *shared.values()]) == [("both", "hardened")]
 
 
 def test_what_cannot_be_attacked_is_refused_before_a_folder_is_made(make_real: Any, tmp_path: Path) -> None:

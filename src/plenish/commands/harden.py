@@ -45,7 +45,7 @@ def harden(
         against: how it is hardened.
         generated: a synthetic Dataset whose images are mixed in, such as adversarial ones of a generator too;
             its generator must have been trained on the train part of this split. They make up 0.7 of each
-            batch unless --share or --doping says otherwise.
+            batch unless --share, --doping, --draws or --drawing says what is drawn.
         test: classify the test images too; that reading is counted.
         retry: resume after a divergence, with other random draws.
 
@@ -62,12 +62,12 @@ def harden(
     from plenish.robustness import hardening
     from plenish.training import classifier, classifier_model, classifier_run, classifier_time
 
-    dataset = open_with_classes(data)
+    dataset = open_with_classes(data, "--generated")
     classifier.check_names(how, dataset.labels.kind)
     hardening.check_hardening(how, against, dataset.labels.kind)
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
     how, against = beside.with_weights_of_run(how, dataset, split), against.resolved()
-    if generated is not None and not (how.share or how.doping):
+    if generated is not None and not (how.share or how.doping or how.draws or how.drawing):
         how = dataclasses.replace(how, share=_SHARE)
     images, held = (classifier_model.labelled_images(part) for part in (train, val))
     images, record, caveats = beside.training_side(images, dataset, train, split, generated)

@@ -139,11 +139,16 @@ def _previewed(
     return dataclasses.replace(found, facts=facts)
 
 
-def open_with_classes(data: Path) -> Dataset:
-    """Open a Dataset of real images with classes; InputError for another."""
+def open_with_classes(data: Path, beside: str = "--synthetic") -> Dataset:
+    """Open a Dataset of real images with classes; InputError for another.
+
+    Args:
+        data: its folder.
+        beside: the option that takes a synthetic one.
+    """
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
-        raise InputError(f"{data} is synthetic; give the real Dataset first, and this one with --synthetic.")
+        raise InputError(f"{data} is synthetic; give the real Dataset first, and this one with {beside}.")
     kind, width = dataset.labels.kind, dataset.labels.width
     if kind not in ("categorical", "multilabel") or (kind == "categorical" and width < 2):
         raise InputError(

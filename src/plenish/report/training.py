@@ -45,6 +45,15 @@ GROUPS = (
     _Group(
         "Mean absolute difference (lower is better)", {"l1": "on train", "val_l1": "on val"}, markers=True
     ),
+    _Group(
+        "On attacked val images",
+        {
+            "val_robust_balanced_accuracy": "balanced accuracy",
+            "val_robust_macro_f1": "macro F1",
+            "val_robust_auroc": "AUROC",
+        },
+        markers=True,
+    ),
     _Group("Images that fool the classifier", {"fooled": "on train", "val_fooled": "on val"}, True, True),
     _Group("Lead of the wrong class, logits", {"margin": "on train", "val_margin": "on val"}, markers=True),
     _Group("Variety of the samples", {"variety": "variety"}),

@@ -14,6 +14,7 @@ Method = Literal["pgd", "trades", "mart", "free", "fast", "none"]
 _STEPS: dict[str, int] = {"pgd": 10, "trades": 10, "mart": 10, "free": 8, "fast": 1, "none": 0}
 _BETA: dict[str, float] = {"trades": 6.0, "mart": 5.0}
 """The published weights of the second term."""
+_EPS: dict[str, float] = {"linf": 4 / 255, "l2": 0.5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,8 @@ class HardeningConfig:
             attack moves the answer), mart (images that are classified badly count more), free (the gradients
             of a step also move the images, and each batch is repeated), fast (one step from a random start)
             or none (images as they are).
-        eps: how far an adversarial image may lie from its original, in units of [0, 1]; 4/255, say.
+        eps: how far an adversarial image may lie from its original, in units of [0, 1]; by default 4/255, in
+            the norm l2 0.5.
         norm: of that distance: linf (the largest change of a value) or l2 (the Euclidean length).
         attack_steps: steps of the attack on each batch; of free, how often a batch is repeated. By default
             10, of free 8.
@@ -41,7 +43,7 @@ class HardeningConfig:
     """
 
     method: Method = "trades"
-    eps: float | str = 4 / 255
+    eps: float | str | None = None
     norm: Literal["linf", "l2"] = "linf"
     attack_steps: int | None = option(least=1)
     step_size: float | None = option(above=0)
@@ -57,7 +59,7 @@ class HardeningConfig:
         for name, choices in (("method", get_args(Method)), ("norm", ("linf", "l2"))):
             if getattr(self, name) not in choices:
                 raise unknown(option_name(name), getattr(self, name), choices)
-        object.__setattr__(self, "eps", _distance(self.eps))
+        object.__setattr__(self, "eps", _distance(_EPS[self.norm] if self.eps is None else self.eps))
         if self.norm == "linf" and self.radius > 1:
             raise InputError(f"--eps is in units of [0, 1], at most 1, as 4/255; not {self.radius:g}.")
         self._check_others()

@@ -28,10 +28,12 @@ def strongest_other(logits: Tensor, labels: Tensor) -> Tensor:
         logits: N×K, K ≥ 2.
         labels: N.
     """
-    own = functional.one_hot(labels, logits.shape[1]).bool()
-    strongest = functional.log_softmax(logits, dim=1).masked_fill(own, -float("inf")).amax(1)
-    # An image that is surely another class has a finite loss.
-    return -(1 - strongest.exp()).clamp_min(1e-6).log()
+    classes = logits.shape[1]
+    own = functional.one_hot(labels, classes).bool()
+    strongest = logits.masked_fill(own, -float("inf")).argmax(1)
+    taken = functional.one_hot(strongest, classes).bool()
+    # By the other probabilities: 1 − p rounds to 0, without a gradient, for an image surely another class.
+    return -functional.log_softmax(logits, dim=1).masked_fill(taken, -float("inf")).logsumexp(1)
 
 
 def mart(logits: Tensor, changed: Tensor, labels: Tensor, beta: float) -> Tensor:

@@ -31,7 +31,7 @@ def hardening_of(arm: Arm, test: RobustTest | None) -> HardeningConfig | None:
         return None
     own = dict(arm.hardening)
     shared: dict[str, Any] = {} if test is None else {"norm": test.threat.norm, "eps": test.threat.eps}
-    if "norm" in own and "eps" not in own:
+    if own.get("norm", shared.get("norm")) != shared.get("norm") and "eps" not in own:
         shared.pop("eps", None)  # A radius means something else in another norm.
     options = shared | own
     if "eps" not in options:

@@ -87,11 +87,10 @@ def one_apart(arms: Sequence[Arm]) -> list[tuple[str, str]]:
     found = []
     for arm in arms:
         for other in arms:
-            soft, plain = {"hardening": None}, {"synthetic": 0.0, "source": "", "doping": ()}
-            adds = [
-                change for change in (soft, plain)
-                if _same(dataclasses.replace(arm, **change), other) and not _same(arm, other)
-            ]  # fmt: skip
+            others = tuple(option for option in arm.options if option[0] != "share")  # Of synthetic images.
+            softer = dataclasses.replace(arm, hardening=None)
+            fewer = dataclasses.replace(arm, synthetic=0.0, source="", doping=(), options=others)
+            adds = not _same(arm, other) and (_same(softer, other) or _same(fewer, other))
             if adds and other.name != REFERENCE:
                 found.append((arm.name, other.name))
     return found
