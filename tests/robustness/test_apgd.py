@@ -59,3 +59,17 @@ def test_losses_need_their_classes() -> None:
         apgd_targeted(model, images, labels, 0.1, loss="nonsense")
     with pytest.raises(InputError):
         apgd_ce(model, images, labels, 1.5)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_an_image_that_is_fooled_stays_as_it_is_whatever_the_others_do(norm: Norm) -> None:
+    model = curved(4)
+    images, labels = images_of(model, 16)
+    eps = 0.02 if norm == "linf" else 0.15
+    found = apgd_ce(model, images, labels, eps, norm=norm, iterations=12)
+    fooled = misclassified(model, found, labels)
+    assert 0 < fooled.sum() < len(images)
+    for row in range(len(images)):
+        one = slice(row, row + 1)
+        alone = apgd_ce(model, images[one], labels[one], eps, norm=norm, iterations=12)
+        torch.testing.assert_close(alone, found[one], rtol=0, atol=1e-4)

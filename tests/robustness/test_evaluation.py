@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import plenish.robustness
 from plenish import files
 from plenish.errors import InputError
-from plenish.metrics.statistics import bootstrap_interval
+from plenish.metrics.statistics import bootstrap_interval, wilson_interval
 from plenish.robustness.attack_plan import plan_of
 from plenish.robustness.attacked_images import chosen_rows
 from plenish.robustness.curves import GroupedIntervals
@@ -238,3 +238,40 @@ def test_nothing_heavy_is_loaded_before_it_is_used() -> None:
         assert getattr(plenish.robustness, name) is not None
     with pytest.raises(AttributeError):
         _ = plenish.robustness.nothing
+
+
+def test_an_interval_without_variation_counts_the_groups_that_have_the_class() -> None:
+    """One patient has all images of class 0, ten others those of class 1; all are right."""
+    labels = np.repeat([0, 1], 50)
+    groups = ["one"] * 50 + [f"g{i // 5}" for i in range(50)]
+    shares = GroupedIntervals(labels, groups, 2, resamples=100).of(np.ones((100, 1), bool))
+    first, second = shares.per_class[0]
+    assert first == pytest.approx(wilson_interval(1, 1))
+    assert second == pytest.approx(wilson_interval(10, 10))
+    assert shares.accuracy[0] == pytest.approx(wilson_interval(11, 11))
+    # The variance of a mean of two shares is (p₁(1 − p₁)/1 + p₂(1 − p₂)/10)/4.
+    trials = 4 / (1 + 1 / 10)
+    assert shares.balanced[0] == pytest.approx(wilson_interval(trials, trials))
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "a"), ("a", "b", "b")])
+def test_names_that_do_not_fit_the_labels_are_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(InputError):
+        evaluate(Linear().eval(), near_grey(), names=names, **FAST)
+
+
+def test_labels_beyond_the_names_are_refused() -> None:
+    images, labels, _ = near_grey()
+    with pytest.raises(InputError):
+        evaluate(Linear().eval(), (images, labels + 1), names=("a", "b"), **FAST)
+
+
+def test_images_of_other_channels_than_corruptions_suit_are_attacked() -> None:
+    images, labels, _ = near_grey()
+    model = Linear().eval()
+    found = evaluate(
+        lambda x: model(x[:, :1]), (images.expand(-1, 2, -1, -1), labels), eps=(0.01,), attacks="fgsm",
+        resamples=100,
+    )  # fmt: skip
+    assert found.content["corruptions"] == []
+    assert found.gallery["originals"].shape[1:] == (SIZE, SIZE, 2)

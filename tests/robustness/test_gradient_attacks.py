@@ -296,3 +296,40 @@ def test_what_cannot_be_done_is_refused(attack: Attack, options: dict[str, Any])
 def test_a_radius_outside_the_range_is_refused(attack: Attack, eps: float) -> None:
     with pytest.raises(InputError):
         attack(MODEL, images_of(2), torch.zeros(2, dtype=torch.long), eps)
+
+
+@pytest.mark.parametrize("attack", [fgsm, bim, pgd])
+@pytest.mark.parametrize("norm", NORMS)
+def test_undefined_gradients_still_give_images_in_the_ball(attack: Attack, norm: Norm) -> None:
+    class Undefined(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            found: Tensor = MODEL(images + (images - images).sqrt())
+            return found
+
+    images = images_of(3)
+    found = attack(Undefined(), images, predicted(MODEL, images), 0.05, norm=norm)
+    assert (lengths(found - images, norm) <= 0.05 + 1e-6).all()
+
+
+def test_a_saturated_softmax_is_followed_in_the_l2_norm_too() -> None:
+    """Its gradient is about 1e-20, and the squares of that are 0 in float32."""
+    model, images = linear(), 0.4 + 0.2 * images_of(1)
+    labels = predicted(model, images)
+    with torch.no_grad():
+        scale = 45 / margin(model(images), labels).abs().item()
+        model[1].weight *= scale
+        model[1].bias *= scale
+    found = pgd(model, images, labels, 0.02, norm="l2", steps=10, random_start=False)
+    gained = margin(model(found), labels) - margin(model(images), labels)
+    most = 0.02 * (model[1].weight[1] - model[1].weight[0]).norm()
+    # The label's own share of the gradient, 1 less its probability, is rounded to 0.
+    assert 0.5 * most < gained <= 1.001 * most
+
+
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+def test_layers_with_hooks_are_called_during_an_attack(kind: str) -> None:
+    model, images, called = curved(), images_of(2), []
+    register = getattr(model[1], f"register_{kind}_hook")
+    register(lambda *_: called.append(1))
+    pgd(model, images, predicted(model, images), 0.05, steps=3)
+    assert len(called) >= 3

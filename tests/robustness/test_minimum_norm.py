@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from plenish.errors import InputError
 from plenish.robustness.carlini_wagner import carlini_wagner, minimal_carlini_wagner
 from plenish.robustness.deepfool import deepfool, minimal_deepfool
 from plenish.robustness.fmn import fmn, minimal_fmn
+from plenish.robustness.linear_boundaries import dual_length, nearest_boundary
+from plenish.robustness.losses import margin
 from plenish.robustness.threat import NORMS, Norm, lengths
 
 Attack = Callable[..., Tensor]
@@ -122,3 +125,56 @@ def test_carlini_and_wagner_refuse_another_norm() -> None:
     with pytest.raises(InputError) as caught:
         carlini_wagner(model, images, torch.zeros(1, dtype=torch.long), 0.1, norm="linf")
     assert caught.value.code == "norm"
+
+
+def test_carlini_and_wagner_keep_the_confidence_that_is_asked_for() -> None:
+    model, images = linear(3), grey(6)
+    labels = model(images).argmax(dim=1)
+    found = [minimal_carlini_wagner(model, images, labels, confidence=least, **QUICK) for least in (0.0, 0.5)]
+    least, most = (margin(model(x), labels).detach() for x in found)
+    assert (least > 0).all()
+    assert least.min() < 0.5
+    assert (most >= 0.5).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_nearest_boundary_of_a_linear_classifier_is_found(norm: Norm) -> None:
+    model, images = linear(6), grey(12)
+    logits = model(images).detach()
+    labels = logits.argmax(dim=1)
+    gap, normal = nearest_boundary(model, images, labels, norm)
+    assert torch.allclose(-gap / dual_length(normal, norm), distances(model, images, labels, norm))
+    # Of one candidate, the class of the second largest logit.
+    gap, normal = nearest_boundary(model, images, labels, norm, candidates=1)
+    second = logits.topk(2, dim=1)
+    assert torch.allclose(gap, second.values[:, 1] - second.values[:, 0], atol=1e-6)
+    weight = model[1].weight.detach()
+    assert torch.allclose(normal.flatten(1), weight[second.indices[:, 1]] - weight[labels], atol=1e-6)
+
+
+def test_gradients_toward_many_classes_are_not_all_kept() -> None:
+    model, images = linear(40), grey(2)
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    class Watched(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, given: Tensor) -> Tensor:
+            return given.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
+            nonlocal most
+            found = gradient.clone()
+            alive.append(weakref.ref(found))
+            most = max(most, sum(one() is not None for one in alive))
+            return found
+
+    class Model(nn.Module):
+        def forward(self, given: Tensor) -> Tensor:
+            found: Tensor = model(Watched.apply(given))
+            return found
+
+    nearest_boundary(Model(), images, model(images).argmax(dim=1), "linf")
+    assert len(alive) == 39
+    assert most <= 3

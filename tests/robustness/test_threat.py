@@ -71,3 +71,15 @@ def test_no_change_of_unit_length_rises_more_than_the_steepest(norm: Norm) -> No
     best = steepest(gradient, norm)
     assert lengths(best, norm).item() == pytest.approx(1)
     assert ((others * gradient).sum(dim=(1, 2, 3)) < (best * gradient).sum()).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_size_of_a_gradient_and_what_is_undefined_of_it_do_not_matter(norm: Norm) -> None:
+    gradient = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    wanted = steepest(gradient, norm)
+    torch.testing.assert_close(steepest(gradient * 1e-30, norm), wanted)
+    torch.testing.assert_close(steepest(gradient * 1e30, norm), wanted)
+    gradient[0, 0, 0, 0] = torch.nan
+    without = gradient.nan_to_num(0)
+    torch.testing.assert_close(steepest(gradient, norm), steepest(without, norm))
+    assert not steepest(torch.zeros(1, 1, 2, 2), norm).any()

@@ -54,7 +54,7 @@ def apgd_ce(
         restarts: random starts; images that are fooled already are left out of later ones.
 
     Returns:
-        For each image the point of the largest margin that was visited, which is misclassified if any was.
+        For each image the first point that is misclassified, or the one of the largest margin if none is.
     """
     options = _Options(eps, norm, seed, precision, iterations, restarts)
     return _untargeted(model, images, labels, "cross_entropy", options)
@@ -124,7 +124,7 @@ def apgd_targeted(
         loss: `dlr` (K ≥ 4), `margin` or `cross_entropy`; by default the first of them that K allows.
 
     Returns:
-        For each image the point of the largest margin that was visited.
+        For each image the first point that is misclassified, or the one of the largest margin if none is.
     """
     options = _Options(eps, norm, seed, precision, iterations, restarts)
     if unmoved(images, eps, norm):
@@ -237,7 +237,9 @@ def _climb(
     def measure(point: Tensor, labels: Tensor, classes: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         found = loss_named(loss, classes if targeted else None)
         value, logits, gradient = value_and_gradient(model, point, labels, found, options.precision)
-        hardest.record(rows, point, *exact_margins(model, point, labels, logits, options.precision))
+        margins, certain = exact_margins(model, point, labels, logits, options.precision)
+        # An image that is fooled is done with, also while others keep it in the batch.
+        hardest.record(rows, point, margins.masked_fill(hardest.certain[rows], -torch.inf), certain)
         return value, gradient
 
     value, gradient = measure(start, labels, classes, rows)

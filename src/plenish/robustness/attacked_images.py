@@ -174,7 +174,8 @@ def of_tensors(data: Tensors, names: Sequence[str] = ()) -> AttackedImages:
         names: the classes, where they have names.
 
     Raises:
-        InputError: the shapes do not fit, values lie outside [0, 1], or a label is no class number.
+        InputError: the shapes do not fit, values lie outside [0, 1], or a label is no class number or has no
+            name.
     """
     if len(data) not in (2, 3):
         raise InputError("Data are a Dataset, its folder, or (images, labels) or (images, labels, groups).")
@@ -191,6 +192,11 @@ def of_tensors(data: Tensors, names: Sequence[str] = ()) -> AttackedImages:
         )
     if len(groups) != len(images):
         raise InputError(f"{len(groups)} groups do not fit {len(images)} images; give one for each.")
+    if names and (len(set(names)) < len(names) or int(labels.max()) >= len(names)):
+        raise InputError(
+            f"The labels go up to {int(labels.max())}, and the classes are named {_some(names)}; give each "
+            "number from 0 on a name of its own."
+        )
     images = images.detach().cpu()
     images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     if not bool(((images >= 0) & (images <= 1)).all()):

@@ -76,7 +76,7 @@ def minimal_carlini_wagner(
             middle of the interval.
         constant: the first c.
         step_size: of Adam.
-        confidence: κ, in units of logits.
+        confidence: κ, the least margin of what counts as found, in units of logits.
 
     Returns:
         Misclassified points in [0, 1]; originals that are misclassified already, or where none was found.
@@ -108,7 +108,9 @@ def minimal_carlini_wagner(
                     short = (confidence - margin(logits, labels[rows])).clamp_min(0)
                     cost = total((point - originals).square()) + weight * short
                     (w.grad,) = torch.autograd.grad(cost.sum(), w)
-                succeeded |= smallest.judge(rows, point.detach(), logits.detach(), precision)
+                succeeded |= smallest.judge(
+                    rows, point.detach(), logits.detach(), precision, least=confidence
+                )
                 if step < steps:
                     adam.step()
             high, low = torch.where(succeeded, weight, high), torch.where(succeeded, low, weight)

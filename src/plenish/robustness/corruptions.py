@@ -78,7 +78,7 @@ class Corruption:
 
     def suits(self, channels: int, domain: str) -> bool:
         """Whether it is for images with so many channels, of this domain."""
-        return not (self.colour and channels != 3) and self.domain in (None, domain)
+        return channels in ((3,) if self.colour else (1, 3)) and self.domain in (None, domain)
 
     def apply(
         self, images: Tensor, severity: int, *, numbers: Numbers | None = None, seed: int = 0
@@ -98,7 +98,7 @@ class Corruption:
             InputError: the severity is none, or the kind does not suit images without colour.
         """
         strength = self.strength(severity, images.shape[-1])
-        if images.shape[1] not in (1, 3) or (self.colour and images.shape[1] != 3):
+        if not self.suits(images.shape[1], self.domain or ""):
             raise InputError(
                 f"The corruption '{self.name}' needs images of {'3' if self.colour else '1 or 3'} channels, "
                 f"not {images.shape[1]}; leave it out."

@@ -2,7 +2,8 @@
 
 All are computed of the same resamples of the groups, so that one matrix product serves every column. Where
 nothing varies between resamples (no image was left, say), the bootstrap cannot tell an interval; there it is
-Wilson's, with the groups as trials.
+Wilson's, with the groups as trials: of a class those that have it, of a mean over classes as many as make its
+variance.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class GroupedIntervals:
         self._of_class = (labels[:, None] == np.arange(classes)).astype(np.float64)
         units = unit_codes(groups, len(labels))
         self.units = int(units.max()) + 1
+        of_each = np.unique(labels * self.units + units) // self.units
+        self._trials = np.bincount(of_each, minlength=classes)
         self._chunks: list[list[Floats]] = []
         if self.units > 1:
             strata = labels if is_stratified(labels, units) else None
@@ -73,11 +76,16 @@ class GroupedIntervals:
         columns, classes = right.shape[1], self._of_class.shape[1]
         found = [self._replicates(right, [np.ones((1, len(right)))])]
         found += [self._replicates(right, chunks) for chunks in self._chunks]
+        present = self._trials[self._trials > 0]
+        of_mean = min(self.units, len(present) ** 2 / float((1 / present).sum()))
         return Shares(
-            [self._triple([one[0][:, j] for one in found]) for j in range(columns)],
-            [self._triple([one[1][:, j] for one in found]) for j in range(columns)],
+            [self._triple([one[0][:, j] for one in found], self.units) for j in range(columns)],
+            [self._triple([one[1][:, j] for one in found], of_mean) for j in range(columns)],
             [
-                [self._triple([one[2][:, j, k] for one in found], k) for k in range(classes)]
+                [
+                    self._triple([one[2][:, j, k] for one in found], float(self._trials[k]))
+                    for k in range(classes)
+                ]
                 for j in range(columns)
             ],
         )
@@ -90,7 +98,7 @@ class GroupedIntervals:
             return np.concatenate([w @ values / w.sum(axis=1, keepdims=True) for w in chunks])
 
         found = [shares([np.ones((1, len(right)))]), *(shares(chunks) for chunks in self._chunks)]
-        return [self._triple([one[:, j] for one in found]) for j in range(right.shape[1])]
+        return [self._triple([one[:, j] for one in found], self.units) for j in range(right.shape[1])]
 
     def _replicates(self, right: Bools, chunks: Sequence[Floats]) -> tuple[Floats, Floats, Floats]:
         """Accuracy R×J, balanced accuracy R×J and recall R×J×K under weights."""
@@ -104,7 +112,7 @@ class GroupedIntervals:
         balanced = recall[:, :, present].mean(axis=-1) if present.any() else np.full(above.shape[:2], np.nan)
         return above.sum(axis=-1) / below.sum(axis=-1), balanced, recall
 
-    def _triple(self, found: Sequence[Floats], kind: int | None = None) -> Triple:
+    def _triple(self, found: Sequence[Floats], trials: float) -> Triple:
         value = float(found[0][0])
         if not np.isfinite(value):
             return [None, None, None]
@@ -112,6 +120,5 @@ class GroupedIntervals:
             return [value, None, None]
         _, low, high = bca_interval(value, found[1], found[2] if len(found) > 2 else np.empty(0), self._level)
         if low == high:
-            trials = self.units if kind is None else min(self.units, int(self._of_class[:, kind].sum()))
             _, low, high = wilson_interval(value * trials, trials, self._level)
         return [value, *(float(x) if np.isfinite(x) else None for x in (low, high))]

@@ -8,11 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from plenish.robustness.gradients import Precision, logits_of, untouched
-from plenish.robustness.losses import likeliest_others, targeted_margin
+from plenish.robustness.gradients import Precision, untouched
+from plenish.robustness.linear_boundaries import dual_length, nearest_boundary
 from plenish.robustness.minimum_norm import Smallest, within_ball
-from plenish.robustness.projections import total
-from plenish.robustness.threat import Norm, per_image
+from plenish.robustness.threat import Norm, per_image, steepest
 from plenish.robustness.visited import plain_logits, unmoved
 
 _BEYOND = 1e-4
@@ -91,18 +90,5 @@ def _onto_nearest(
     model: nn.Module, points: Tensor, labels: Tensor, norm: Norm, precision: Precision, candidates: int
 ) -> Tensor:
     """The step onto the nearest boundary between the label and another class, were the logits linear."""
-    given = points.detach().requires_grad_(True)
-    with torch.enable_grad():
-        logits = logits_of(model, given, precision)
-        others = likeliest_others(logits.detach(), labels, min(candidates, logits.shape[1] - 1))
-        gaps = [targeted_margin(logits, labels, other) for other in others.unbind(1)]
-        normals = [torch.autograd.grad(gap.sum(), given, retain_graph=True)[0] for gap in gaps]
-    best, nearest = torch.zeros_like(points), torch.full_like(gaps[0], torch.inf)
-    for gap, normal in zip(gaps, normals, strict=True):
-        dual = total(normal.abs()) if norm == "linf" else total(normal.square()).sqrt()
-        distance = (gap.detach().abs() + _BEYOND) / dual.clamp_min(1e-12)
-        direction = normal.sign() if norm == "linf" else normal / per_image(dual.clamp_min(1e-12), normal)
-        nearer = (distance < nearest).view(-1, 1, 1, 1)
-        best = torch.where(nearer, per_image(distance, direction) * direction, best)
-        nearest = torch.minimum(distance, nearest)
-    return best
+    gap, normal = nearest_boundary(model, points, labels, norm, candidates=candidates, precision=precision)
+    return per_image((gap.abs() + _BEYOND) / dual_length(normal, norm), normal) * steepest(normal, norm)

@@ -10,9 +10,10 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from plenish.robustness.gradients import Precision, logits_of, untouched
+from plenish.robustness.gradients import Precision, untouched, value_and_gradient
 from plenish.robustness.image_draws import ImageDraws
-from plenish.robustness.losses import likeliest_others, margin, targeted_margin
+from plenish.robustness.linear_boundaries import nearest_boundary
+from plenish.robustness.losses import likeliest_others, loss_named, margin
 from plenish.robustness.projections import onto_hyperplane, total
 from plenish.robustness.threat import Norm, lengths, per_image
 from plenish.robustness.visited import exact_margins, plain_logits, unmoved
@@ -222,34 +223,10 @@ def _boundary(
     model: nn.Module, points: Tensor, labels: Tensor, targets: Tensor | None, norm: Norm
 ) -> tuple[Tensor, Tensor]:
     """A class's logit minus the label's, N, and its gradient: the target's, or the nearest boundary's."""
-    given = points.detach().requires_grad_(True)
-    with torch.enable_grad():
-        logits = logits_of(model, given)
-        if targets is not None:
-            gap = targeted_margin(logits, labels, targets)
-            (normal,) = torch.autograd.grad(gap.sum(), given)
-            return gap.detach(), normal
-        numbers = torch.arange(logits.shape[1], device=labels.device)
-        # The k-th other class of each image: classes from the label's on are one further.
-        others = [numbers[k] + (numbers[k] >= labels) for k in range(len(numbers) - 1)]
-        gaps = [targeted_margin(logits, labels, other) for other in others]
-        last = len(gaps) - 1
-        normals = [torch.autograd.grad(g.sum(), given, retain_graph=k < last)[0] for k, g in enumerate(gaps)]
-    best_gap, best_normal = gaps[0].detach(), normals[0]
-    shortest = _distance_to_plane(best_gap, best_normal, norm)
-    for gap, normal in zip(gaps[1:], normals[1:], strict=True):
-        distance = _distance_to_plane(gap.detach(), normal, norm)
-        nearer = distance < shortest
-        shortest = torch.where(nearer, distance, shortest)
-        best_gap = torch.where(nearer, gap.detach(), best_gap)
-        best_normal = torch.where(nearer.view(-1, 1, 1, 1), normal, best_normal)
-    return best_gap, best_normal
-
-
-def _distance_to_plane(gap: Tensor, normal: Tensor, norm: Norm) -> Tensor:
-    """In the dual norm (equation 7)."""
-    dual = total(normal.abs()) if norm == "linf" else total(normal.square()).sqrt()
-    return gap.abs() / dual.clamp_min(1e-12)
+    if targets is None:
+        return nearest_boundary(model, points, labels, norm)
+    gap, _, normal = value_and_gradient(model, points, labels, loss_named("margin", targets))
+    return gap, normal
 
 
 def _step(originals: Tensor, point: Tensor, gap: Tensor, normal: Tensor, norm: Norm) -> Tensor:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from plenish.robustness.gradients import Precision, channels_last, untouched, value_and_gradient
+from plenish.robustness.linear_boundaries import dual_length
 from plenish.robustness.losses import margin
 from plenish.robustness.minimum_norm import Smallest, within_ball
-from plenish.robustness.projections import total
 from plenish.robustness.threat import Norm, lengths, per_image, project, steepest
 from plenish.robustness.visited import unmoved
 
@@ -81,7 +81,7 @@ def minimal_fmn(
             best = smallest.distance[rows]
             change = _cosine(_FIRST_CHANGE, _LAST_CHANGE, step / steps)
             # Before anything was found, the radius reaches the boundary of the linearised classifier.
-            reach = lengths(point - originals, norm) + gap.abs() / _dual(gradient, norm)
+            reach = lengths(point - originals, norm) + gap.abs() / dual_length(gradient, norm)
             radius = torch.where(best.isinf(), reach, torch.where(fooled, 1 - change, 1 + change) * radius)
             radius = torch.minimum(radius, best * (1 - change))
             length = per_image(radius * _cosine(_FIRST_STEP, _LAST_STEP, step / steps), point)
@@ -94,8 +94,3 @@ def minimal_fmn(
 def _cosine(first: float, last: float, share: float) -> float:
     """From `first` to `last` along half a cosine."""
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
-
-
-def _dual(gradient: Tensor, norm: Norm) -> Tensor:
-    found = total(gradient.abs()) if norm == "linf" else total(gradient.square()).sqrt()
-    return found.clamp_min(1e-12)

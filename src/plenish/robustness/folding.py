@@ -64,7 +64,8 @@ def _pairs(model: nn.Module) -> Iterator[_Pair]:
                 continue
             once = used[id(first)] == used[id(second)] == 1
             hooked = any(
-                m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in (first, second)
+                m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks
+                for m in (first, second)
             )
             if once and not hooked:
                 yield parent, name, first, second

@@ -33,7 +33,9 @@ class Smallest:
         """Rows of the images that are classified correctly unless changed."""
         return (self.distance > 0).nonzero()[:, 0]
 
-    def judge(self, rows: Tensor, points: Tensor, logits: Tensor, precision: Precision) -> Tensor:
+    def judge(
+        self, rows: Tensor, points: Tensor, logits: Tensor, precision: Precision, *, least: float = 0.0
+    ) -> Tensor:
         """Whether points are misclassified in float32, N; the nearest ones are kept.
 
         Args:
@@ -41,8 +43,10 @@ class Smallest:
             points: in [0, 1].
             logits: of the points, N×K.
             precision: in which the logits were computed.
+            least: the margin that counts as misclassified, above 0.
         """
-        _, fooled = exact_margins(self.model, points, self.labels[rows], logits, precision)
+        margins, fooled = exact_margins(self.model, points, self.labels[rows], logits, precision)
+        fooled &= margins >= least
         distance = lengths(points - self.images[rows], self.norm)
         better = (fooled & (distance < self.distance[rows])).nonzero()[:, 0]
         self.points[rows[better]] = points[better]

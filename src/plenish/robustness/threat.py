@@ -71,7 +71,13 @@ def project(images: Tensor, changed: Tensor, eps: Tensor | float, norm: Norm) ->
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
-    """The change of unit norm along which a function rises most: the sign, or the gradient at unit length."""
+    """The change of unit norm along which a function rises most: the sign, or the gradient at unit length.
+
+    However small a gradient is, only its direction counts; values that are not finite count as 0.
+    """
     if norm == "linf":
         return gradient.sign()
-    return gradient / lengths(gradient, "l2").clamp_min(1e-12).view(-1, 1, 1, 1)
+    finite = gradient.nan_to_num(0, 0, 0)
+    # The squares of a nearly saturated softmax's gradient would underflow.
+    finite /= per_image(lengths(finite, "linf").clamp_min(torch.finfo(finite.dtype).tiny), finite)
+    return finite / per_image(lengths(finite, "l2").clamp_min(1), finite)
