@@ -14,7 +14,7 @@ import pytest
 from fabricate_attack import CLASSES, GRID, content
 
 from plenish.report.attack_page import write_attack_page
-from plenish.report.attack_words import FLAGS, Gate, distance, flag_words
+from plenish.report.attack_words import FLAGS, Gate, distance, flag_words, held
 from plenish.report.sarif import ACCURACY, sarif, write_sarif
 
 
@@ -187,3 +187,9 @@ def test_places_are_files_below_the_folder_of_the_command(tmp_path: Path) -> Non
             check_log(log)
             first = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
             assert first["uri"] == expected
+
+
+def test_nothing_left_is_said_without_two_negations() -> None:
+    content = {"data": {"images": 30}, "threat": {"norm": "linf"}}
+    assert "none of 30" in held(content, {"eps": 16 / 255, "accuracy": [0.0, 0.0, 0.11]})
+    assert "on 3 of 30" in held(content, {"eps": 16 / 255, "accuracy": [0.1, 0.0, 0.3]})

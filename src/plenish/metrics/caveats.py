@@ -200,7 +200,7 @@ class Caveat(Message):
         "few-groups": _few_groups,
         "no-groups": _no_groups,
         "few-images": lambda counts: (
-            f"Few test images in some classes: {', '.join(f'{name} {n}' for name, n in counts.items())}."
+            f"Few images in some classes: {', '.join(f'{n} of {name}' for name, n in counts.items())}."
         ),
         "no-images": lambda classes: f"No test images, left out of averages: {', '.join(classes)}.",
         "few-seeds": _few_seeds,

@@ -49,6 +49,7 @@ def eps_curve(content: Row) -> figures.Chart:
         positive = [eps for eps in grid if eps > 0]
         if len(positive) > 2:  # Grids double: 0.5, 1, 2, 4 …; below the first it is straight, down to 0.
             axes.set_xscale("symlog", base=2, linthresh=positive[0] * unit)
+            axes.set_xlim(left=-0.1 * positive[0] * unit)  # Its own margin is several radii wide.
         shown = [grid[i] for i in _spread(len(grid), _MOST_TICKS)]
         axes.set_xticks([eps * unit for eps in shown], [f"{eps * unit:.3g}" for eps in shown])
         axes.minorticks_off()

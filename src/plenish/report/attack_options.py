@@ -46,5 +46,5 @@ class AttackOptions:
         at = as_eps(self.at)
         near = min(grid, key=lambda eps: abs(eps - at))
         if abs(near - at) > _SAME:
-            raise InputError(f"--at {at:g} is not among --eps; add it there, or name one of them.")
+            raise InputError(f"--at {self.at} is not among --eps; add it there, or name one of them.")
         return near

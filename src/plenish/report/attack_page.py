@@ -195,7 +195,8 @@ def _flags(content: Row) -> Section:
     for flag in content["flags"]:
         words, failed = flag_words(flag["name"]), flag["status"] == "failed"
         sign = _SIGNS.get(flag["status"], flag["status"])
-        rows.append({"check": words.title, "result": sign, "measured": _values(flag["values"])})
+        measured = _values(flag["values"], content["threat"]["norm"])
+        rows.append({"check": words.title, "result": sign, "measured": measured})
         advice += [f"{words.title}: no. {words.meaning} {words.advice}"] if failed else []
         meanings |= {} if failed else {words.title: words.meaning}
     lead = (
@@ -209,12 +210,15 @@ def _flags(content: Row) -> Section:
     return Section("checks", "Can it be believed?", blocks, lead=lead if rows else "")
 
 
-def _values(values: Row) -> str:
+def _values(values: Row, norm: str) -> str:
     shown = []
     for key, value in values.items():
         if isinstance(value, dict) or value is None or (key == "eps" and isinstance(value, list)):
             continue
-        text = " · ".join(map(_short, value)) if isinstance(value, list) else _short(value)
+        if key == "eps":
+            text = distance(value, norm)
+        else:
+            text = " · ".join(map(_short, value)) if isinstance(value, list) else _short(value)
         shown.append(f"{key.replace('_', ' ')} {text}")
     return ", ".join(shown) or "–"
 

@@ -137,6 +137,8 @@ def held(content: Row, row: Row) -> str:
     n = content["data"]["images"]
     kept = round(row["accuracy"][0] * n)
     at = distance(row["eps"], content["threat"]["norm"])
+    if not kept:
+        return f"At eps {at} none of {n:,} images is right: an attack succeeded on all that were"
     return f"At eps {at} no attack tried succeeded on {kept:,} of {n:,} images"
 
 

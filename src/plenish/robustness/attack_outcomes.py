@@ -152,7 +152,7 @@ class Campaign:
         rows = np.flatnonzero(found.right if step.all_images else found.right_at(eps))
         right = found.right.copy() if step.all_images else found.right_at(eps)
         for piece in chunks(len(rows), self.batch):
-            bar.note(f"{step.name} at {eps:.4g}")
+            bar.note(f"{step.name} at eps {eps:.4g}")
             here = rows[piece]
             images, labels = self.read(here)
             tried = step.function(

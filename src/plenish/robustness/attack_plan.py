@@ -114,9 +114,7 @@ def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable:
         else:
             raise InputError(f"The attack '{name}' {why}; leave it out.")
     if not steps:
-        raise InputError(
-            "No attack is left: without gradients, only square and noise can be made; name one of them."
-        )
+        raise InputError("No attack is left that needs no gradients; add square or noise to --attacks.")
     steps.sort(key=lambda step: ("control", "white-box", "black-box").index(step.kind))
     return Plan(tuple(steps), tuple(left_out))
 
