@@ -90,7 +90,7 @@ def test_no_limit_is_left(seed: int, distance: float, radius: float, bound: floa
     assert bool((change.square().mean(1).sqrt() <= distance * (1 + 1e-4)).all())
     there = start + change
     assert bool((there.norm(dim=1) <= start.norm(dim=1).clamp_min(radius) * (1 + 1e-4)).all())
-    assert bool((there.abs() <= bound).all())
+    assert bool((there.abs() <= bound * (1 + 1e-6)).all())  # Rounding of the sum.
     torch.testing.assert_close(where.nearest(change, torch.arange(8)), change, rtol=1e-3, atol=1e-4)
 
 

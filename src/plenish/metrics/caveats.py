@@ -20,7 +20,7 @@ FEW_GROUPS, FEW_SEEDS, FEW_ROWS = 12, 5, 30
 
 
 def _few_groups(groups: int, intervals: bool) -> str:
-    text = f"The test part has only {plural(groups, 'group')}"
+    text = f"There are only {plural(groups, 'group')}"
     if groups == 1:
         return (
             f"{text}, which says nothing about how results vary between groups, so there are no intervals; "

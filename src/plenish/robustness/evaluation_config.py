@@ -43,7 +43,7 @@ class EvaluationConfig:
     part: Part = "val"
     split: str = ""
     norm: Literal["linf", "l2"] = "linf"
-    eps: tuple[float | str, ...] = ()
+    eps: tuple[float | str, ...] | None = None
     attacks: tuple[str, ...] = ("standard",)
     images: int | None = option(least=2)
     seed: int = 0
@@ -68,4 +68,4 @@ class EvaluationConfig:
     @property
     def grid(self) -> tuple[float, ...]:
         """All radii, rising, from 0 on."""
-        return tuple(sorted({0.0, *map(as_eps, self.eps or GRIDS[self.norm])}))
+        return tuple(sorted({0.0, *map(as_eps, GRIDS[self.norm] if self.eps is None else self.eps)}))
