@@ -194,8 +194,8 @@ def test_plans_fit_the_number_of_classes(classes: int) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"eps": (1.5,)}, {"eps": (-0.1,)}, {"eps": ("4/0",)}, {"eps": ()}, {"eps": (0,)}, {"attacks": ("pdg",)},
-        {"norm": "l1"},
+        {"eps": (1.5,)}, {"eps": (-0.1,)}, {"eps": ("4/0",)}, {"eps": ()}, {"eps": (0,)},
+        {"attacks": ("pdg",)}, {"norm": "l1"},
         {"attacks": ("quick", "pgd")}, {"attacks": ("apgd_dlr",)}, {"images": 1}, {"batch": 0},
     ],
 )  # fmt: skip
