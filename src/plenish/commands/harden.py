@@ -6,15 +6,12 @@ import dataclasses
 import functools
 from pathlib import Path
 
-from plenish import files, settings
-from plenish.commands.request import completed, training
-from plenish.commands.train_classifier import open_with_classes
-from plenish.datasets.dataset import Dataset
-from plenish.domains import choose_domain
+from plenish.commands.train_classifier import Side, open_with_classes, train_and_tell
 from plenish.invocation import command
-from plenish.progress import say, warn
+from plenish.progress import say
 from plenish.robustness.hardening_config import HardeningConfig
 from plenish.runs import Run
+from plenish.training.classifier_columns import NO_COLUMNS
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.drawing import check_enough
 
@@ -57,10 +54,9 @@ def harden(
             something else.
         CheckFailed: the training diverged.
     """
-    from plenish.metrics import beside, predictions, trained_on
-    from plenish.report.prediction_page import write_run_page
+    from plenish.metrics import beside
     from plenish.robustness import hardening
-    from plenish.training import classifier, classifier_model, classifier_run, classifier_time
+    from plenish.training import classifier, classifier_model, classifier_run
 
     dataset = open_with_classes(data, "--generated")
     classifier.check_names(how, dataset.labels.kind)
@@ -73,37 +69,14 @@ def harden(
     images, record, caveats = beside.training_side(images, dataset, train, split, generated)
     check_enough(how, images, dataset.labels.names)
     config = how.settled(images).resolved(len(train), dataset.domain)
-    if config.augmentation == "classical":
-        say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
-    if is_new := not (run / "config.json").exists():  # Weights that cannot be had are told before.
-        classifier.check_weights(config, dataset)
-    section = {classifier_run.HARDENING: dataclasses.asdict(against)}
-    opened = classifier_run.open_run(run, config, train, record, section)
-    request = files.config_hash(opened.config["config"])
-    build = functools.partial(hardening.HardenedLearner, hardening=against)
-    if completed(run, "classifier", request):
-        if test:
-            with opened.lock():
-                predictions.write_predictions(opened, classifier_model.Classifier.of_run(run), val, test)
-                write_run_page(opened)
-        say(f"{run} is complete.")
-        return _told(opened)
-    for caveat in caveats:
-        warn(str(caveat))
-    if is_new and settings.process()[1] == 1:
-        names = dataset.labels.names
-        classifier_time.say_duration(config, images, held, names, precision=None, build=build)
-    with training(opened, request):
-        if generated is not None:
-            trained_on.keep(opened, Dataset.open(generated))
-        if caveats:
-            opened.update_status(caveats=list(caveats))
-        model = classifier_run.train_in_run(
-            opened, config, train, val, retry=retry, images=images, build=build
+    side = Side(train, val, images, held, NO_COLUMNS, generated, record, caveats)
+    return _told(
+        train_and_tell(
+            run, how, config, side, test=test, retry=retry,
+            more={classifier_run.HARDENING: dataclasses.asdict(against)},
+            build=functools.partial(hardening.HardenedLearner, hardening=against),
         )
-        predictions.write_predictions(opened, model, val, test)
-        write_run_page(opened)
-    return _told(opened)
+    )  # fmt: skip
 
 
 def _told(run: Run) -> Run:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from plenish import files, settings
 from plenish.commands.request import completed, training
 from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.datasets.reads import unrecorded
 from plenish.datasets.show import png
 from plenish.domains import choose_domain
@@ -70,9 +73,8 @@ def _asked(
     dataset: Dataset, run: Path, split: str, how: ClassifierConfig, synthetic: Path | None, test: bool,
     retry: bool, dry_run: bool, picture: Path | None,
 ) -> Run | Preview:  # fmt: skip
-    from plenish.metrics import beside, predictions, trained_on
-    from plenish.report.prediction_page import write_run_page
-    from plenish.training import classifier, classifier_model, classifier_run, classifier_time
+    from plenish.metrics import beside
+    from plenish.training import classifier, classifier_model, classifier_time
 
     classifier.check_names(how, dataset.labels.kind)
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
@@ -92,36 +94,87 @@ def _asked(
             seconds = step * (config.steps or 0) + image * (config.evaluations + 1) * len(val)
             facts |= {"time_for_all": plain_duration(seconds), "seconds": float(f"{seconds:.3g}")}
         return _previewed(classifier.training_images(images, config), config, dataset, picture, facts)
+    side = Side(train, val, images, held, columns, synthetic, record, caveats)
+    return train_and_tell(run, how, config, side, test=test, retry=retry)
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """What a classifier is trained and chosen on.
+
+    Attributes:
+        train: training rows.
+        val: rows that decide which checkpoint is best.
+        images: training images, the real ones first.
+        held: images of val.
+        columns: what the inputs of the images are.
+        synthetic: the synthetic Dataset among the training images, or None.
+        record: what is kept of it.
+        caveats: what is to be said of it.
+    """
+
+    train: Subset
+    val: Subset
+    images: Images
+    held: Images
+    columns: Columns
+    synthetic: Path | None
+    record: Mapping[str, Any] | None
+    caveats: Sequence[Any]
+
+
+def train_and_tell(
+    run: Path, how: ClassifierConfig, config: ClassifierConfig, side: Side, *, test: bool, retry: bool,
+    more: Mapping[str, Any] = MappingProxyType({}), build: Callable[..., Any] | None = None,
+) -> Run:  # fmt: skip
+    """Train a classifier in a Run or resume it, classify val, with `test` the test part, and write the page.
+
+    Args:
+        run: the Run's folder.
+        how: how, as it was asked.
+        config: the same, resolved.
+        side: what it is trained and chosen on.
+        test: classify the test images too; that reading is counted.
+        retry: resume after a divergence, with other random draws.
+        more: further sections of the Run's configuration.
+        build: makes the Learner, where it is not that of a plain classifier.
+    """
+    from plenish.metrics import predictions, trained_on
+    from plenish.report.prediction_page import write_run_page
+    from plenish.training import classifier, classifier_model, classifier_run, classifier_time
+
+    dataset, columns = side.train.dataset, side.columns
+    learner: dict[str, Any] = {} if build is None else {"build": build}
     if config.augmentation == "classical":
         say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
     is_new = not (run / "config.json").exists()
     if is_new:  # Weights that cannot be had are told before a Run is made.
         classifier.check_weights(config, dataset, columns)
-    opened = classifier_run.open_run(run, config, train, record)
+    opened = classifier_run.open_run(run, config, side.train, side.record, more)
     request = files.config_hash(opened.config["config"])
     if completed(run, "classifier", request):
         if test:
             with opened.lock():
                 model = classifier_model.Classifier.of_run(run)
-                predictions.write_predictions(opened, model, val, test)
+                predictions.write_predictions(opened, model, side.val, test)
                 write_run_page(opened)
         say(f"{run} is complete.")
         return opened
-    for caveat in caveats:
+    for caveat in side.caveats:
         warn(str(caveat))
     if is_new and settings.process()[1] == 1:
         classifier_time.say_duration(
-            config, images, held, dataset.labels.names, precision=None, columns=columns
+            config, side.images, side.held, dataset.labels.names, precision=None, columns=columns, **learner
         )
     with training(opened, request):
-        if synthetic is not None:
-            trained_on.keep(opened, Dataset.open(synthetic))
-        if caveats:
-            opened.update_status(caveats=list(caveats))
+        if side.synthetic is not None:
+            trained_on.keep(opened, Dataset.open(side.synthetic))
+        if side.caveats:
+            opened.update_status(caveats=list(side.caveats))
         model = classifier_run.train_in_run(
-            opened, config, train, val, retry=retry, images=images, columns=columns
+            opened, config, side.train, side.val, retry=retry, images=side.images, columns=columns, **learner
         )
-        predictions.write_predictions(opened, model, val, test)
+        predictions.write_predictions(opened, model, side.val, test)
         write_run_page(opened)
     return opened
 
