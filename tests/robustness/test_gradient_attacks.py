@@ -191,32 +191,6 @@ def test_half_precision_finds_nearly_the_same() -> None:
     assert half == pytest.approx(full, rel=0.05)
 
 
-class _Called(nn.Module):
-    """A classifier behind another, whose layers are called one by one."""
-
-    def __init__(self, inner: nn.Sequential, skip: int | None = None) -> None:
-        super().__init__()
-        self.inner, self.skip = inner, skip
-
-    def forward(self, images: Tensor) -> Tensor:
-        for number, layer in enumerate(self.inner):
-            images = images if number == self.skip else layer(images)
-        return images
-
-
-@pytest.mark.parametrize("skip", [None, 1])
-def test_batch_normalisation_is_folded_only_where_the_layers_follow_each_other(skip: int | None) -> None:
-    images, layers = images_of(8), curved()
-    model = _Called(layers, skip).eval()
-    layers[0].register_forward_hook(lambda module, args, found: None)  # Keeps it from being folded.
-    labels = predicted(model, images)
-    exact = pgd(model, images, labels, 0.05, steps=4)
-    layers = curved()
-    found = pgd(_Called(layers, skip).eval(), images, labels, 0.05, steps=4)
-    assert torch.allclose(found, exact, atol=1e-5)
-    assert isinstance(layers[1], nn.BatchNorm2d)
-
-
 @pytest.mark.parametrize("loss", ["cross_entropy", "margin", "dlr"])
 def test_targets_are_led_to(loss: str) -> None:
     images = images_of(12)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 from collections.abc import Iterator
-from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,27 +17,26 @@ _CLOSE = 1e-3
 
 @contextlib.contextmanager
 def folded(model: nn.Module, images: Tensor) -> Iterator[None]:
-    """Compute within without the batch normalisations that follow a convolution in a Sequential.
+    """Compute within without the batch normalisations that follow a convolution.
 
     In evaluation mode such a layer scales and shifts each channel, which the weights before it can do as
-    well. The very same modules and parameters are put back after. Nothing is folded where that changes the
-    logits of two of the images, as it does in a network that uses its layers in another way than in turn.
+    well. The very same modules and parameters are put back after. Which layers follow each other is seen in a
+    pass of two images; nothing is folded where that changes the logits of the two, as it does where the
+    result of a convolution is used elsewhere too.
 
     Args:
         model: images N×C×H×W in [0, 1] → logits N×K.
         images: two of which are looked at.
     """
-    pairs = list(_pairs(model))
+    pairs, before = _pairs(model, images[:2])
     if not pairs:
         yield
         return
-    with torch.no_grad():
-        before = model(images[:2])
-    kept = [(convolution, dict(convolution._parameters)) for _, _, convolution, _ in pairs]
+    kept = [(pair.convolution, dict(pair.convolution._parameters)) for pair in pairs]
     try:
-        for parent, name, convolution, norm in pairs:
-            _fold(convolution, norm)
-            parent._modules[name] = nn.Identity()
+        for pair in pairs:
+            _fold(pair.convolution, pair.norm)
+            pair.parent._modules[pair.name] = nn.Identity()
         with torch.no_grad():
             gap = (model(images[:2]) - before).abs().amax()
         if not gap <= _CLOSE * (before.amax() - before.amin()):
@@ -46,29 +46,65 @@ def folded(model: nn.Module, images: Tensor) -> Iterator[None]:
         _put_back(pairs, kept)
 
 
-_Pair = tuple[nn.Sequential, str, nn.Conv2d, nn.BatchNorm2d]
+@dataclasses.dataclass(frozen=True)
+class _Pair:
+    """A convolution and the batch normalisation of its result, which is called `name` in its parent."""
+
+    convolution: nn.Conv2d
+    parent: nn.Module
+    name: str
+    norm: nn.BatchNorm2d
 
 
-def _pairs(model: nn.Module) -> Iterator[_Pair]:
-    """Convolutions with the batch normalisation behind each: its parent, and its name there."""
-    used = collections.Counter(id(child) for m in model.modules() for child in m._modules.values())
+def _pairs(model: nn.Module, images: Tensor) -> tuple[list[_Pair], Tensor]:
+    """Pairs whose layers are each called once, the second with the result of the first; and the logits."""
+    calls: collections.Counter[nn.Module] = collections.Counter()
+    # Results, which are held lest their addresses be used again, and how often they were written to.
+    made: dict[int, tuple[nn.Module, Tensor, int]] = {}
+    before: dict[nn.Module, nn.Module] = {}
+
+    def note(layer: nn.Module, args: tuple[Any, ...], found: Tensor) -> None:
+        calls[layer] += 1
+        if type(layer) is nn.Conv2d:
+            made[id(found)] = (layer, found, found._version)
+        elif args and id(args[0]) in made:
+            first, maps, version = made[id(args[0])]
+            if maps._version == version:
+                before[layer] = first
+
+    layers = _layers(model)
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        with torch.no_grad():
+            logits = model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = []
+    for norm, first in before.items():
+        if isinstance(norm, nn.BatchNorm2d) and isinstance(first, nn.Conv2d):
+            parent, name = layers[norm]
+            if calls[norm] == calls[first] == 1:
+                found.append(_Pair(first, parent, name, norm))
+    return found, logits
+
+
+def _layers(model: nn.Module) -> dict[nn.Module, tuple[nn.Module, str]]:
+    """Convolutions and batch normalisations that do no more than that, with parent and name of each."""
+    places = collections.defaultdict(list)
     for parent in model.modules():
-        if type(parent) is not nn.Sequential:
-            continue
-        for (_, first), (name, second) in pairwise(parent.named_children()):
-            if not (isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)):
-                continue
+        for name, child in parent._modules.items():
             # A subclass may do more than its base.
-            exact = type(first) is nn.Conv2d and type(second) is nn.BatchNorm2d
-            if not exact or second.training or second.running_mean is None:
-                continue
-            once = used[id(first)] == used[id(second)] == 1
-            hooked = any(
-                m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks
-                for m in (first, second)
-            )
-            if once and not hooked:
-                yield parent, name, first, second
+            if child is not None and type(child) in (nn.Conv2d, nn.BatchNorm2d):
+                places[child].append((parent, name))
+    return {
+        child: found[0]
+        for child, found in places.items()
+        if len(found) == 1
+        and not (isinstance(child, nn.BatchNorm2d) and (child.training or child.running_mean is None))
+        and not child._forward_hooks and not child._forward_pre_hooks
+        and not child._backward_hooks and not child._backward_pre_hooks
+    }  # fmt: skip
 
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
@@ -91,7 +127,7 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 def _put_back(pairs: list[_Pair], kept: list[tuple[nn.Conv2d, dict[str, nn.Parameter | None]]]) -> None:
-    for parent, name, _, norm in pairs:
-        parent._modules[name] = norm
+    for pair in pairs:
+        pair.parent._modules[pair.name] = pair.norm
     for convolution, parameters in kept:
         convolution._parameters.update(parameters)
