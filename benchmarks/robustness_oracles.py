@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ from plenish.robustness.carlini_wagner import minimal_carlini_wagner
 from plenish.robustness.deepfool import minimal_deepfool
 from plenish.robustness.fab import minimal_fab
 from plenish.robustness.fmn import minimal_fmn
-from plenish.robustness.gradient_attacks import fgsm, pgd
+from plenish.robustness.gradient_attacks import Keep, fgsm, pgd
 from plenish.robustness.threat import NORMS, Norm, lengths
 from plenish.training.engine import Engine
 
@@ -200,8 +201,8 @@ def optimality(found: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: ((last - d).clamp_min(0).sum() / whole).item() for name, d in found.items()}
 
 
-def compare_steps(model: Attacked, norm: Norm) -> dict[str, Any]:
-    """FGSM and PGD at each radius."""
+def compare_steps(model: Attacked, norm: Norm, seeds: int) -> dict[str, Any]:
+    """FGSM and PGD at each radius; what PGD leaves right is the mean over seeds."""
     rows: dict[str, Any] = {"fgsm": [], "pgd": []}
     for eps in RADII[norm]:
         ours = fgsm(model.module, model.images, model.labels, eps, norm=norm)
@@ -210,14 +211,28 @@ def compare_steps(model: Attacked, norm: Norm) -> dict[str, Any]:
             gap = (attack(model) - ours).abs()
             row[name] = {"largest": gap.max().item(), "share_above_1e-6": (gap > 1e-6).float().mean().item()}
         rows["fgsm"].append(row)
-        found = pgd(model.module, model.images, model.labels, eps, norm=norm, steps=PGD_STEPS, keep="last")
-        row = {"eps": eps, "plenish": accuracy(model, found)}
-        best = pgd(model.module, model.images, model.labels, eps, norm=norm, steps=PGD_STEPS)
-        row["plenish, best of all steps"] = accuracy(model, best)
-        for name, attack in iterated(norm, eps).items():
-            row[name] = accuracy(model, attack(model))
-        rows["pgd"].append(row)
+        found = [iterated_once(model, norm, eps, seed) for seed in range(seeds)]
+        means = {name: statistics.fmean(draw[name] for draw in found) for name in found[0]}
+        rows["pgd"].append({"eps": eps, **means, "draws": found})
+        print(f"{norm} {eps:.4g} {means}", file=sys.stderr)
     return rows
+
+
+def iterated_once(model: Attacked, norm: Norm, eps: float, seed: int) -> dict[str, float]:
+    """Percent that PGD of ours and of each package leaves right, with one random start."""
+
+    def ours(keep: Keep) -> float:
+        found = pgd(
+            model.module, model.images, model.labels, eps, norm=norm, steps=PGD_STEPS, keep=keep, seed=seed
+        )
+        return accuracy(model, found)
+
+    left = {"plenish": ours("last"), "plenish, best of all steps": ours("best")}
+    for name, attack in iterated(norm, eps).items():
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        left[name] = accuracy(model, attack(model))
+    return left
 
 
 def compare_minimal(model: Attacked, norm: Norm, steps: int, left_out: list[str]) -> dict[str, Any]:
@@ -251,6 +266,7 @@ def main() -> None:
     parser.add_argument(
         "--eps", type=float, default=16 / 255, help="what one of the classifiers is trained against"
     )
+    parser.add_argument("--seeds", type=int, default=3, help="random starts of PGD, one after the other")
     parser.add_argument("--models", type=Path, help="folder that keeps the trained classifiers")
     parser.add_argument("--parts", nargs="+", default=["steps", "minimal"], choices=["steps", "minimal"])
     parser.add_argument("--leave-out", nargs="+", default=[], help="attacks for the smallest change, by name")
@@ -271,11 +287,17 @@ def main() -> None:
         for norm in NORMS:
             row[norm] = {}
             if "steps" in asked.parts:
-                row[norm] |= compare_steps(model, norm)
+                row[norm] |= compare_steps(model, norm, asked.seeds)
             if "minimal" in asked.parts:
                 row[norm]["minimal"] = compare_minimal(model, norm, asked.steps, asked.leave_out)
         rows.append(row)
-    about = {"data": asked.data.name, "count": asked.count, "steps": asked.steps, "eps_trained": asked.eps}
+    about = {
+        "data": asked.data.name,
+        "count": asked.count,
+        "steps": asked.steps,
+        "seeds": asked.seeds,
+        "eps_trained": asked.eps,
+    }
     publish({**describe_machine(Engine.from_settings("float32")), **about, "models": rows}, asked.out)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.robustness.linear import curved, images_of, largest_margins, linear
+from tests.robustness.linear import SHAPE, curved, images_of, largest_margins, linear
+from torch import Tensor, nn
 
 from plenish.robustness.fab import fab, fab_targeted, minimal_fab
 from plenish.robustness.threat import NORMS, Norm, lengths
@@ -61,3 +62,28 @@ def test_random_starts_find_no_longer_changes() -> None:
     one = lengths(minimal_fab(model, images, labels, iterations=8) - images, "linf")
     two = lengths(minimal_fab(model, images, labels, iterations=8, restarts=2) - images, "linf")
     assert (two <= one + 1e-6).all()
+
+
+class Ellipsoid(nn.Module):
+    """The first of two classes within an ellipsoid around grey, with logits much larger than their gap."""
+
+    def __init__(self, axes: Tensor, radius: float) -> None:
+        super().__init__()
+        self.axes, self.radius = axes, radius
+
+    def forward(self, images: Tensor) -> Tensor:
+        beyond = ((images - 0.5).flatten(1).square() * self.axes).sum(1) - self.radius**2
+        return 100 + torch.stack([torch.zeros_like(beyond), beyond], dim=1)
+
+
+def test_a_step_that_ends_on_the_boundary_does_not_end_the_search() -> None:
+    # From one of these starts a step comes so near to the boundary, far from its nearest point, that rounding decides.
+    axes = torch.ones(72)
+    axes[0] = 9
+    model, shortest = Ellipsoid(axes, 1.2), 1.2 / 3
+    generator = torch.Generator().manual_seed(0)
+    images = 0.5 + 0.04 * torch.rand(240, *SHAPE, generator=generator)
+    labels = torch.zeros(240, dtype=torch.int64)
+    found = minimal_fab(model, images, labels, norm="l2", iterations=40)
+    assert misclassified(model, found, labels).all()
+    assert lengths(found - images, "l2").max() < 1.15 * shortest

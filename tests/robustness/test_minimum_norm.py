@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.robustness.linear import curved, images_of
 from torch import Tensor, nn
 
 from plenish.errors import InputError
@@ -69,6 +70,13 @@ def test_the_distance_to_a_linear_boundary_is_found(
     assert torch.equal(bounded, torch.where(near.view(-1, 1, 1, 1), found, images))
     assert near.any()
     assert not near.all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_comes_near_to_a_boundary_step_by_step_also_crosses_it(norm: Norm) -> None:
+    model = curved(4)
+    images, labels = images_of(model, 12)
+    assert (model(minimal_fmn(model, images, labels, norm=norm)).argmax(dim=1) != labels).all()
 
 
 @pytest.mark.parametrize(("attack", "smallest", "norm", "slack"), KINDS)

@@ -206,10 +206,11 @@ def _walk(
     for _ in range(options.iterations):
         gap, normal = _boundary(model, point, classes, wanted, options.norm)
         point = _step(originals, point, gap, normal, options.norm)
-        _, fooled = exact_margins(model, point, classes, plain_logits(model, point), "float32")
+        margins, fooled = exact_margins(model, point, classes, plain_logits(model, point), "float32")
         nearest.record(rows, point, lengths(point - originals, options.norm), fooled)
-        back = originals + _BACK * (point - originals)
-        point = torch.where(fooled.view(-1, 1, 1, 1), back, point)
+        # Also from the boundary itself, within rounding, where steps of length 0 would end the search.
+        crossed = (margins >= 0).view(-1, 1, 1, 1)
+        point = torch.where(crossed, originals + _BACK * (point - originals), point)
         kept = (nearest.distance[rows] > nearest.enough).nonzero()[:, 0]
         if not len(kept):
             return

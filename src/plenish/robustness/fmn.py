@@ -80,9 +80,9 @@ def minimal_fmn(
             fooled = smallest.judge(rows, point, logits, precision)
             best = smallest.distance[rows]
             change = _cosine(_FIRST_CHANGE, _LAST_CHANGE, step / steps)
-            # Before anything was found, the radius reaches the boundary of the linearised classifier.
+            # Before anything was found, the radius reaches beyond the boundary of the linearised classifier.
             reach = lengths(point - originals, norm) + gap.abs() / dual_length(gradient, norm)
-            radius = torch.where(best.isinf(), reach, torch.where(fooled, 1 - change, 1 + change) * radius)
+            radius = torch.where(fooled, 1 - change, 1 + change) * torch.where(best.isinf(), reach, radius)
             radius = torch.minimum(radius, best * (1 - change))
             length = per_image(radius * _cosine(_FIRST_STEP, _LAST_STEP, step / steps), point)
             point = project(originals, point + length * steepest(gradient, norm), radius, norm)

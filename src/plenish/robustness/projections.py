@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from plenish.robustness.threat import Norm, per_image
+from plenish.robustness.threat import Norm, lengths, per_image
 
 _BALL_STEPS = 4
 _PLANE_STEPS = 12
@@ -36,16 +36,22 @@ def into_ball(images: Tensor, changed: Tensor, eps: float, norm: Norm) -> Tensor
     if norm == "linf":
         return torch.clamp(changed, (images - eps).clamp_min_(0), (images + eps).clamp_max_(1))
     change = changed - images
-    room = torch.where(change > 0, 1 - images, images)
-    size = change.abs()
-    scale = (eps / total(size.square()).sqrt().clamp_min(1e-12)).clamp_max(1)
+    scale = (eps / lengths(change, "l2").clamp_min(1e-12)).clamp_max(1)
+    if not (scale < 1).any():
+        return change.add_(images).clamp_(0, 1)
+    size, room = change.abs(), _room(change, images)
+    moved, free = torch.empty_like(size), torch.empty_like(size)
     for _ in range(_BALL_STEPS):
-        free = size * per_image(scale, images) < room
-        taken = total(torch.where(free, 0, room).square())
-        rest = total(torch.where(free, size, 0).square())
-        found = ((eps * eps - taken).clamp_min(0) / rest.clamp_min(1e-24)).sqrt()
-        scale = torch.maximum(scale, found).clamp_max(1)
-    return images.add(change * per_image(scale, images)).clamp_(0, 1)
+        torch.mul(size, per_image(scale, images), out=moved)
+        rest = lengths(_below(moved, room, free).mul_(size), "l2").square()
+        reached = lengths(torch.minimum(moved, room, out=moved), "l2").square()
+        # Pixels that are free take scale²·rest of the square of the length.
+        found = scale.square() + (eps * eps - reached) / rest.clamp_min(1e-24)
+        found = torch.maximum(scale, found.clamp_min(0).sqrt().clamp_max(1))
+        if torch.equal(found, scale):
+            break
+        scale = found
+    return change.mul_(per_image(scale, images)).add_(images).clamp_(0, 1)
 
 
 def onto_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, norm: Norm) -> Tensor:
@@ -59,19 +65,30 @@ def onto_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, norm: Norm) -
         gaps: N; the value of an affine function at its point.
         norm: in which z is nearest.
     """
-    direction = torch.where(per_image(gaps, points) > 0, -normals, normals)
-    needed = gaps.abs()
-    room = torch.where(direction > 0, 1 - points, points)
-    weight = direction.abs()
     # A coordinate moves at this speed until it meets the border, and contributes `weight` for each unit.
-    speed = (weight > 0).to(points.dtype) if norm == "linf" else weight
-    reach = torch.zeros_like(needed)
+    direction = normals * -gaps.sign().view(-1, 1, 1, 1)
+    needed, weight, room = gaps.abs(), direction.abs(), _room(direction, points)
+    speed = weight.sign() if norm == "linf" else weight
+    rates, reach = weight * speed, torch.zeros_like(needed)
+    moved, free = torch.empty_like(rates), torch.empty_like(rates)
     for _ in range(_PLANE_STEPS):
-        moved = speed * per_image(reach, points)
-        free = moved < room
-        gained = total(weight * torch.minimum(moved, room))
-        rate = total(torch.where(free, weight * speed, 0))
-        missing = needed - gained
+        torch.mul(speed, per_image(reach, points), out=moved)
+        rate = total(_below(moved, room, free).mul_(rates))
+        missing = needed - total(torch.minimum(moved, room, out=moved).mul_(weight))
         # Concave and increasing: a tangent never reaches too far. Nothing is free: the corner of [0, 1].
-        reach = torch.where((missing > 0) & (rate > 0), reach + missing / rate.clamp_min(1e-30), reach)
-    return points.add(direction.sign() * torch.minimum(speed * per_image(reach, points), room)).clamp_(0, 1)
+        found = torch.where((missing > 0) & (rate > 0), reach + missing / rate.clamp_min(1e-30), reach)
+        if torch.equal(found, reach):
+            break
+        reach = found
+    torch.minimum(torch.mul(speed, per_image(reach, points), out=moved), room, out=moved)
+    return direction.sign_().mul_(moved).add_(points).clamp_(0, 1)
+
+
+def _room(direction: Tensor, points: Tensor) -> Tensor:
+    """How far each pixel of points in [0, 1] can go in its direction."""
+    return (direction > 0).to(points.dtype).sub_(points).abs_()
+
+
+def _below(values: Tensor, limits: Tensor, into: Tensor) -> Tensor:
+    """1 where a value is below its limit, else 0."""
+    return into.copy_(values).lt_(limits)

@@ -38,10 +38,15 @@ class Threat:
             )
 
 
+_TINY = 1e-12
+"""Lengths of gradients between this and its inverse come from squares that neither underflow nor overflow."""
+
+
 def lengths(changes: Tensor, norm: Norm) -> Tensor:
     """The norm of each change of a batch, N×C×H×W → N."""
-    flat = changes.flatten(1)
-    return flat.abs().amax(dim=1) if norm == "linf" else flat.norm(dim=1)
+    # Not flattened, which copies images that lie channels last.
+    inner = tuple(range(1, changes.ndim))
+    return changes.abs().amax(dim=inner) if norm == "linf" else torch.linalg.vector_norm(changes, dim=inner)
 
 
 def per_image(values: Tensor | float, images: Tensor) -> Tensor:
@@ -77,6 +82,9 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     """
     if norm == "linf":
         return gradient.sign()
+    length = lengths(gradient, "l2")
+    if ((length > _TINY) & (length < 1 / _TINY)).all():
+        return gradient / per_image(length, gradient)
     finite = gradient.nan_to_num(0, 0, 0)
     # The squares of a nearly saturated softmax's gradient would underflow.
     finite /= per_image(lengths(finite, "linf").clamp_min(torch.finfo(finite.dtype).tiny), finite)
