@@ -77,7 +77,8 @@ class Ellipsoid(nn.Module):
 
 
 def test_a_step_that_ends_on_the_boundary_does_not_end_the_search() -> None:
-    # From one of these starts a step comes so near to the boundary, far from its nearest point, that rounding decides.
+    # From one of these starts a step comes so near to the boundary, far from its nearest point, that only
+    # rounding decides on which side it is.
     axes = torch.ones(72)
     axes[0] = 9
     model, shortest = Ellipsoid(axes, 1.2), 1.2 / 3
