@@ -44,6 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         split_dataset(home / "data")
         split_dataset(home / "data", seed=3, name="other")
         train_classifier_run(home / "data", home / "victim", steps=30, batch=8, evaluations=1)
+        train_classifier_run(home / "data", home / "same", steps=20, batch=8, evaluations=1, seed=1)
         train_classifier_run(home / "data", home / "elsewhere", steps=2, batch=8, split="other")
         assert ask(home, LINE.format("run", 0.08) + " --test") == 0
     return home
@@ -162,12 +163,36 @@ def test_every_option_arrives_and_is_repeated(home: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
+    ("typed", "norm", "eps"),
+    [
+        ("", "linf", 8 / 255), ("--norm l2", "l2", 0.5), ("--options training.norm=l2", "l2", 0.5),
+        ("--norm l2 --eps 8/255", "l2", 8 / 255),
+    ],
+)  # fmt: skip
+def test_the_default_radius_is_one_of_the_norm(
+    home: Path, tmp_path: Path, typed: str, norm: str, eps: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise InputError("The training itself would begin.")
+
+    monkeypatch.setattr("plenish.robustness.advgan_run.fit", stop)
+    assert ask(home, f"train advgan @data {tmp_path}/run --against @victim --batch 8 {typed}") == 2
+    method = Run.open(tmp_path / "run").config["config"]["training"]
+    assert (method["norm"], method["eps"]) == (norm, pytest.approx(eps))
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ("train advgan @data @x", "--against"),
         ("train advgan @data @x --against @victim --eps 2", "eps"),
         ("train advgan @data @x --against @victim --eps 0", "eps"),
         ("train advgan @data @x --against @victim --eps four", "eps"),
+        ("train advgan @data @x --against @victim --options training.eps=0", "eps"),
+        ("train advgan @data @x --against @victim --norm l2 --eps 28", "eps"),
+        ("train advgan @data @run --against @victim --norm l2", "--norm"),
+        ("train advgan @data @run --against @same --eps 64/255", "--against"),
+        ("attack @victim @data --out @x --norm l2 --eps 28", "eps"),
         ("train advgan @data @x --against @elsewhere", "split"),
         ("train advgan @data @x --against @data", "Run"),
         ("train advgan @data @x --against @victim --batch 100", "--batch"),

@@ -213,17 +213,30 @@ def test_the_radii_of_no_eps_follow_the_norm() -> None:
     assert EvaluationConfig(norm="l2").grid[-1] == 4
 
 
-def bad_data() -> list[tuple[object, ...]]:
+@pytest.mark.parametrize("eps", [np.float32(0.25), torch.tensor(0.25), 0.25, "1/4", np.array([0.25])])
+def test_eps_may_be_any_number(eps: object) -> None:
+    images, labels, _ = near_grey()
+    found = evaluate(Linear().eval(), (images, labels), eps=eps, **FAST)
+    assert found.worst()["eps"] == 0.25
+
+
+def test_a_radius_beyond_every_change_is_refused() -> None:
+    with pytest.raises(InputError):
+        evaluate(Linear().eval(), near_grey(), norm="l2", eps=SIZE + 0.1, **FAST)
+
+
+def bad_data() -> list[object]:
     images, labels, groups = near_grey()
     return [
         (images * 3, labels), (images, labels + 5), (images, labels.float()), (images, labels[:3]),
         (images, labels, groups[:3]), (images[..., :4], labels), (images,), (images[:, 0], labels),
-        (images[:, :, :4, :4], labels), (images.expand(-1, 3, -1, -1), labels),
+        (images[:, :, :4, :4], labels), (images.expand(-1, 3, -1, -1), labels), None, images[:2],
+        (images, labels - 1),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("data", bad_data())
-def test_tensors_that_do_not_fit_are_refused(data: tuple[object, ...]) -> None:
+def test_tensors_that_do_not_fit_are_refused(data: object) -> None:
     with pytest.raises(InputError):
         evaluate(Linear().eval(), data, **FAST)
 

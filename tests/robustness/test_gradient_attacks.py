@@ -191,6 +191,25 @@ def test_half_precision_finds_nearly_the_same() -> None:
     assert half == pytest.approx(full, rel=0.05)
 
 
+class Misled(nn.Module):
+    """Fooled where the mean lies in (0.5, 0.54); in bfloat16 everywhere above 0.5."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = images.mean((1, 2, 3))
+        half = torch.is_autocast_enabled(images.device.type)
+        lead = mean - 0.5 if half else 0.02 - (mean - 0.52).abs()
+        return torch.stack([torch.zeros_like(lead), lead, lead - 1], dim=1)
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_a_step_that_fools_in_float32_is_found_in_half_precision(restarts: int) -> None:
+    images, labels = torch.full((3, 3, 8, 8), 0.49), torch.zeros(3, dtype=torch.long)
+    images += torch.arange(3).view(-1, 1, 1, 1) * 1e-4
+    found = pgd(Misled(), images, labels, 0.1, steps=10, precision="bfloat16", restarts=restarts)
+    assert (predicted(Misled(), found) != labels).all()
+    assert (lengths(found - images, "linf") <= 0.1 + 1e-6).all()
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "margin", "dlr"])
 def test_targets_are_led_to(loss: str) -> None:
     images = images_of(12)
@@ -216,6 +235,17 @@ def test_seeds_decide_the_start_alone() -> None:
     first, again, other = (pgd(MODEL, images, labels, 0.06, steps=2, seed=s) for s in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_starts_in_the_l2_norm_lie_at_all_distances() -> None:
+    images = torch.full((200, 3, 8, 8), 0.5) + torch.arange(200).view(-1, 1, 1, 1) * 1e-4
+    labels = torch.zeros(200, dtype=torch.long)
+    start = pgd(MODEL, images, labels, 0.2, norm="l2", steps=1, step_size=0.0, keep="last")
+    away = lengths(start - images, "l2") / 0.2
+    # Of a uniform distance: the mean is 1/2 and the variance 1/12.
+    assert away.mean().item() == pytest.approx(0.5, abs=0.07)
+    assert away.var().item() == pytest.approx(1 / 12, abs=0.02)
+    assert away.max() <= 1 + 1e-5
 
 
 def test_the_curve_ends_where_the_attack_does() -> None:

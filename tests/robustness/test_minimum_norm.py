@@ -128,6 +128,23 @@ def test_all_that_is_found_fools_in_float32_within_the_ball(
         assert torch.allclose(alone, found[2:3], atol=1e-3)
 
 
+class _Rising(nn.Module):
+    """Class 1 is ahead of class 0 where the mean is more than 0.1 away from 0.5: steeper the farther."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        lead = (images.mean((1, 2, 3)) - 0.5).square() - 0.01
+        return torch.stack([torch.zeros_like(lead), lead], dim=1)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_point_after_the_last_step_counts(norm: Norm) -> None:
+    images, labels = torch.full((2, 3, 4, 4), 0.51), torch.zeros(2, dtype=torch.long)
+    found = minimal_fmn(_Rising(), images, labels, norm=norm, steps=1)
+    assert (_Rising()(found).argmax(dim=1) != labels).all()
+    # Half-way steps then draw it in to the boundary, 0.09 away.
+    assert ((found - images) <= 0.09 * 1.02).all()
+
+
 def test_carlini_and_wagner_refuse_another_norm() -> None:
     model, images = linear(2), grey(1)
     with pytest.raises(InputError) as caught:

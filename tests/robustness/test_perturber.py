@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import hypothesis
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from plenish.errors import InputError
 from plenish.networks.perturber import PerturbationDiscriminator, Perturber, PerturberConfig
 from plenish.robustness.advgan import AdvGANLearner, AdvGANMethod, perturbed
 from plenish.robustness.threat import lengths
+from plenish.robustness.trained_perturber import LoadedPerturber
+from plenish.runs import Run
 from plenish.training.engine import Engine
 from plenish.training.learner import Clock
 
@@ -76,6 +80,16 @@ def test_directions_are_scaled_in_one_norm_and_shortened_in_the_other() -> None:
     network = _Directions(directions)
     (gradient,) = torch.autograd.grad(perturbed(network, images, 0.1, "linf").sum(), network.directions)
     torch.testing.assert_close(gradient, torch.full_like(gradient, 0.1))
+
+
+def test_another_radius_scales_what_was_learnt(tmp_path: Path) -> None:
+    images = torch.full((1, 3, 16, 16), 0.5)
+    network = _Directions(torch.full((1, 3, 16, 16), 0.01))  # A length of 0.277.
+    network.config = TINY
+    attack = LoadedPerturber(network, "l2", 1.0, Run(tmp_path, {}), tmp_path, "")  # type: ignore[arg-type]
+    for eps, change in ((1.0, 0.01), (2.0, 0.02), (0.5, 0.005)):
+        made = attack(nn.Identity(), images, torch.zeros(1), eps, norm="l2")
+        torch.testing.assert_close(made - images, torch.full_like(images, change))
 
 
 class _Victim(nn.Module):

@@ -289,6 +289,22 @@ def test_modules_that_give_no_logits_of_the_classes_are_refused(module: object, 
         attack(module, data)
 
 
+def test_a_module_that_takes_no_single_image_is_refused(data: Dataset) -> None:
+    """In training mode batch normalisation of one value a channel needs several images."""
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, len(NAMES)))
+    with pytest.raises(InputError):
+        attack(model.train(), data)
+    assert attack(model.eval(), data).content["data"]["images"]
+
+
+def test_why_torchscript_fails_is_said() -> None:
+    """Its message begins with a traceback, and the reason comes last."""
+    scripted = torch.jit.trace(Head(), torch.zeros(2, 3, SIZE, SIZE))
+    with pytest.raises(InputError) as told:
+        Target.of_module(scripted, 2 * SIZE, 3)
+    assert "interpreter" not in str(told.value)
+
+
 @pytest.mark.parametrize("options", [{"mean": [0.1, 0.2]}, {"std": [0.0]}])
 def test_normalisation_that_makes_no_sense_is_refused(options: dict[str, list[float]]) -> None:
     with pytest.raises(InputError):

@@ -46,6 +46,14 @@ def test_a_long_change_is_allowed_in_the_l2_norm() -> None:
     assert Threat("l2", 3.0).eps == 3.0
 
 
+@pytest.mark.parametrize(("norm", "longest"), [("linf", 1.0), ("l2", 8 * 3**0.5)])
+def test_a_radius_beyond_every_change_is_refused(norm: Norm, longest: float) -> None:
+    Threat(norm, longest).check_reach(8, 3)
+    if norm == "l2":  # More than 1 is refused before, in the norm linf.
+        with pytest.raises(InputError):
+            Threat(norm, longest * 1.001).check_reach(8, 3)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 @settings(max_examples=30)
 @given(eps=st.floats(0, 2), scale=st.floats(0, 10), seed=st.integers(0, 99))

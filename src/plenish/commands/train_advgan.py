@@ -14,6 +14,7 @@ from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.progress import say
+from plenish.robustness.radius import parse_eps
 from plenish.runs import Run
 
 SECTIONS = ("network", "training", "schedule")
@@ -21,6 +22,7 @@ _DEFAULTS = {
     "network": {}, "training": {},
     "schedule": {"kimg": 50.0, "log_kimg": 1.0, "sample_kimg": 10.0, "checkpoint_kimg": 5.0, "keep": 1},
 }  # fmt: skip
+_EPS = {"linf": "8/255", "l2": "0.5"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,8 @@ class AdvGANOptions:
 
     Attributes:
         against: Run of the classifier that is to be fooled, trained on the same split.
-        eps: radius of the ball that perturbations stay in, pixels from 0 to 1: 8/255, 0.03.
+        eps: radius of the ball that perturbations stay in, pixels from 0 to 1: 8/255, 0.03; by default
+            8/255, in the norm l2 0.5, which suits images of 32 px and grows with their side.
         norm: of that ball: linf (no value changes by more) or l2 (the length of the change of an image).
         split: the split whose train part is used.
         seed: seed of every random draw.
@@ -50,8 +53,8 @@ class AdvGANOptions:
     """
 
     against: Path | None = None
-    eps: str = "8/255"
-    norm: Literal["linf", "l2"] = "linf"
+    eps: str | None = option(decides="training.eps")
+    norm: Literal["linf", "l2"] = option("linf", decides="training.norm")
     split: str = "default"
     seed: int = 0
     kimg: float | None = option(sets="schedule.kimg", above=0)
@@ -94,13 +97,10 @@ def train_advgan(data: Path, run: Path, *, how: AdvGANOptions) -> Run:
     _check_data(dataset, data)
     from plenish.report.build import write_own_report
     from plenish.robustness import advgan_run, trained_perturber
-    from plenish.robustness.threat import Threat, parse_eps
 
-    eps = parse_eps(how.eps)
-    Threat(how.norm, eps)
-    if not eps:
-        raise InputError("--eps 0 leaves images as they are; give a radius above 0, such as 8/255.")
     domain = choose_domain(how.domain, dataset.domain)
+    norm = str(changes.get("training.norm", how.norm))
+    eps = parse_eps(_EPS.get(norm, _EPS["linf"]) if how.eps is None else how.eps)
     fixed = {"training": {"norm": how.norm, "eps": eps, "symmetry": domain.domain.symmetry}}
     defaults = {key: values | fixed.get(key, {}) for key, values in _DEFAULTS.items()}
     sections = apply_overrides(defaults, changes)

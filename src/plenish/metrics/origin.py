@@ -48,8 +48,8 @@ def check_origin(origin: Mapping[str, Any], real: Dataset, split: str, what: str
     home = f"'{origin.get('name', 'unnamed')}'" + (f" in {origin['path']}" if origin.get("path") else "")
     if origin["pixels_hash"] != real.manifest.pixels_hash:
         raise InputError(
-            f"{what} was trained on other images ({home}) than those of {real.path}; give that Dataset as "
-            f"the real one, or train a generator on {real.path}.",
+            f"{what} was trained on other images ({home}) than those of {real.path}; give that Dataset, or "
+            f"train one on {real.path}.",
             code="other-images",
         )
     if origin.get("table_hash") not in (None, real.manifest.table_hash):
@@ -61,7 +61,7 @@ def check_origin(origin: Mapping[str, Any], real: Dataset, split: str, what: str
     if origin.get("part", "train") != "train":
         raise InputError(
             f"{what} was trained on the {origin['part']} part of {real.path}, so its test part is no fair "
-            "reference; only a generator of train rows may be used.",
+            "reference; only one of train rows may be used.",
             code="other-part",
         )
     if origin.get("split_hash") != real.split(split).hash and not _trains_within(origin, real, split):

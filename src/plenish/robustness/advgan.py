@@ -21,6 +21,7 @@ from plenish.configuration import check_fields, option
 from plenish.datasets.batches import Batch, Images
 from plenish.datasets.pixels import chunks
 from plenish.domains import SYMMETRIES
+from plenish.errors import InputError
 from plenish.latent.render import amplified_difference
 from plenish.networks.perturber import PerturbationDiscriminator, Perturber, PerturberConfig
 from plenish.networks.shared_batch import mean_over_processes
@@ -46,7 +47,7 @@ class AdvGANMethod:
 
     Attributes:
         norm: of the ball that perturbations stay in: linf or l2.
-        eps: its radius, in units of [0, 1].
+        eps: its radius, in units of [0, 1], above 0; the default is one of the norm linf.
         batch: images a step.
         lr: learning rate of both networks' Adam.
         beta1: decay of Adam's first moment.
@@ -69,16 +70,26 @@ class AdvGANMethod:
     def __post_init__(self) -> None:
         check_fields(self, "training")
         Threat(self.norm, self.eps)
+        if not self.eps:
+            raise InputError("--eps 0 leaves images as they are; give a radius above 0, such as 8/255.")
 
 
-def perturbed(network: nn.Module, images: Tensor, eps: float, norm: Norm) -> Tensor:
+def perturbed(network: nn.Module, images: Tensor, eps: float, norm: Norm, *, scale: float = 1) -> Tensor:
     """Images changed as a perturber says, inside the ball and in [0, 1]; differentiable.
 
-    In the L∞ norm its directions, which lie in [-1, 1], are scaled by eps; in the L2 norm they are scaled to
-    the ball where they are longer.
+    In the L∞ norm its directions, which lie in [-1, 1], are scaled by eps; in the L2 norm they are shortened
+    to the ball where they are longer.
+
+    Args:
+        network: images → directions, both N×C×H×W.
+        images: in [0, 1].
+        eps: radius of the ball.
+        norm: of the ball.
+        scale: factor of directions in the L2 norm: eps over that of the training, where it is another.
     """
     directions = network(images).float()
-    return project(images, images + (eps * directions if norm == "linf" else directions), eps, norm)
+    change = (eps if norm == "linf" else scale) * directions
+    return project(images, images + change, eps, norm)
 
 
 class AdvGANLearner(Learner):

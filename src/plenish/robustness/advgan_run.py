@@ -22,6 +22,7 @@ from plenish.networks.perturber import Perturber, PerturberConfig
 from plenish.robustness.advgan import AT_ONCE, CHANGEABLE, AdvGANLearner, AdvGANMethod, to_unit
 from plenish.robustness.gradients import logits_of
 from plenish.robustness.target import Target
+from plenish.robustness.threat import Threat
 from plenish.runs import Kind, Run
 from plenish.training import trainer
 from plenish.training.engine import Engine
@@ -65,9 +66,10 @@ def plan(sections: Mapping[str, Mapping[str, Any]], dataset: Dataset, split: str
     """
     target, against = open_target(classifier, dataset, split)
     given = {"size": dataset.size, "channels": dataset.channels}
+    method = build_config(AdvGANMethod, sections["training"], "training")
+    Threat(method.norm, method.eps).check_reach(dataset.size, dataset.channels)
     return Plan(
-        PerturberConfig.from_dict({**sections["network"], **given}),
-        build_config(AdvGANMethod, sections["training"], "training"),
+        PerturberConfig.from_dict({**sections["network"], **given}), method,
         build_config(Schedule, sections["schedule"], "schedule"), target, against,
     )  # fmt: skip
 
@@ -129,6 +131,7 @@ def open_run(path: Path, asked: Plan, train: Subset, seed: int, typed: Mapping[s
         InputError: the batch is larger than the data, or the Run was asked something else.
     """
     kept = {key: asked.against[key] for key in ("id", "weights_sha256")}
+    _check_same_classifier(path, asked, kept)
     config = {
         "recipe": "advgan", "network": asked.network.to_dict(), "against": kept,
         "training": dataclasses.asdict(asked.method), "schedule": dataclasses.asdict(asked.schedule),
@@ -137,6 +140,18 @@ def open_run(path: Path, asked: Plan, train: Subset, seed: int, typed: Mapping[s
         train, path, KIND, config, batch=asked.method.batch, seed=seed, may_change=CHANGEABLE, typed=typed,
         parents=[asked.against],
     )  # fmt: skip
+
+
+def _check_same_classifier(path: Path, asked: Plan, kept: Mapping[str, Any]) -> None:
+    """Refuse to go on with a Run against another classifier, in words other than checksums."""
+    if not (path / "config.json").is_file():
+        return
+    config = Run.open(path, KIND).config
+    if config["config"]["against"] != kept:
+        raise InputError(
+            f"{path} was started against the classifier in {config['parents'][0]['run']} as it was then, and "
+            f"--against is now {asked.against['run']}; give that one or another folder."
+        )
 
 
 def fit(run: Run, asked: Plan, train: Subset, val: Subset, retry: bool = False) -> None:

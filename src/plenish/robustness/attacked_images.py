@@ -177,7 +177,7 @@ def of_tensors(data: Tensors, names: Sequence[str] = ()) -> AttackedImages:
         InputError: the shapes do not fit, values lie outside [0, 1], or a label is no class number or has no
             name.
     """
-    if len(data) not in (2, 3):
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise InputError("Data are a Dataset, its folder, or (images, labels) or (images, labels, groups).")
     images, labels = torch.as_tensor(data[0]), torch.as_tensor(data[1])
     groups = list(data[2]) if len(data) == 3 and data[2] is not None else [None] * len(images)
@@ -185,11 +185,13 @@ def of_tensors(data: Tensors, names: Sequence[str] = ()) -> AttackedImages:
         raise InputError(
             f"Images must be N×C×H×W with H = W, at least one, not {'×'.join(map(str, images.shape))}."
         )
-    if labels.shape != (len(images),) or labels.is_floating_point() or int(labels.min()) < 0:
+    if labels.shape != (len(images),) or labels.is_floating_point():
         raise InputError(
             f"Labels must be {len(images)} class numbers from 0 on, one for each image, not "
             f"{'×'.join(map(str, labels.shape))} of {labels.dtype}."
         )
+    if int(labels.min()) < 0:
+        raise InputError(f"Labels must be class numbers from 0 on, and one is {int(labels.min())}.")
     if len(groups) != len(images):
         raise InputError(f"{len(groups)} groups do not fit {len(images)} images; give one for each.")
     if names and (len(set(names)) < len(names) or int(labels.max()) >= len(names)):

@@ -144,6 +144,8 @@ def evaluate(
     target, images = _opened(model, data, config, names, weights, mean, std)
     if trained is not None:
         trained.check(config.norm, target.channels, target.size)
+    if config.eps is not None:
+        Threat(config.norm, config.grid[-1]).check_reach(target.size, target.channels)
     whole = len(images)
     images = images.limited(config.images, config.seed)
     chosen = _precision(target, precision)
@@ -166,7 +168,7 @@ def _config(config: EvaluationConfig | None, options: Mapping[str, Any]) -> Eval
     for name in ("attacks", "eps"):
         if name in given:
             value = given[name]
-            given[name] = (value,) if isinstance(value, (str, float, int)) else tuple(value)
+            given[name] = (value,) if np.ndim(value) == 0 else tuple(value)
     if config is None:
         return EvaluationConfig(**given)
     return dataclasses.replace(config, **given) if given else config

@@ -18,7 +18,7 @@ from plenish.robustness.linear_boundaries import dual_length
 from plenish.robustness.losses import margin
 from plenish.robustness.minimum_norm import Smallest, within_ball
 from plenish.robustness.threat import Norm, lengths, per_image, project, steepest
-from plenish.robustness.visited import unmoved
+from plenish.robustness.visited import plain_logits, unmoved
 
 STEPS = 100
 _FIRST_STEP, _LAST_STEP = 0.5, 0.01
@@ -87,6 +87,7 @@ def minimal_fmn(
             length = per_image(radius * _cosine(_FIRST_STEP, _LAST_STEP, step / steps), point)
             point = project(originals, point + length * steepest(gradient, norm), radius, norm)
         if len(rows):
+            smallest.judge(rows, point, plain_logits(model, point), "float32")
             smallest.draw_in()
     return smallest.points
 

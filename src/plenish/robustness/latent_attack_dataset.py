@@ -136,11 +136,7 @@ def attack_latents(space: LatentSpace, classifier: Path, out: Path, how: LatentA
         "judge_check": _check(space, models),
     }  # fmt: skip
     if not len(kept):
-        raise CheckFailed(
-            f"Of {plural(len(codes), 'draw')}, {int(after.wrong.sum())} became images that the classifier "
-            "gets wrong, and in none of these the judge sees the class asked for; give more --images, or "
-            "another --distance."
-        )
+        raise CheckFailed(_nothing_found(len(codes), int(after.wrong.sum()), how))
     columns = {
         "classifier": [space.labels.names[k] for k in after.classifier.argmax(1)],
         "confidence": after.classifier.max(1),
@@ -151,6 +147,19 @@ def attack_latents(space: LatentSpace, classifier: Path, out: Path, how: LatentA
     picture = _picture(space.labels.names, before, after, codes, kept, how.seed)
     _write(space, out, end, kept, after.images, columns, record, picture, how)
     return LatentAttack(out, record)
+
+
+def _nothing_found(searched: int, wrong: int, how: LatentAttackOptions) -> str:
+    if not wrong:
+        lead = f" by {how.confidence:g}; give a smaller --confidence," if how.confidence else "; give"
+        return (
+            f"From {plural(searched, 'draw')} no image was reached that the classifier gets wrong{lead} more "
+            "--images, a larger --distance or more --iterations."
+        )
+    return (
+        f"Of {plural(searched, 'draw')}, {wrong} became images that the classifier gets wrong, and in none "
+        "of these the judge sees the class asked for; give more --images, or another --distance."
+    )
 
 
 def start_points(space: LatentSpace, how: LatentAttackOptions) -> Points:

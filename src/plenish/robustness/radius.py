@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import SupportsFloat
 
 from plenish.errors import InputError
 
@@ -28,4 +29,4 @@ def parse_eps(text: str) -> float:
 
 def as_eps(typed: float | str) -> float:
     """A radius that is a number already, or text as `parse_eps` reads it; InputError for anything else."""
-    return typed if isinstance(typed, float) else parse_eps(str(typed))
+    return float(typed) if isinstance(typed, SupportsFloat) else parse_eps(str(typed))

@@ -92,23 +92,36 @@ class Target:
         Raises:
             InputError: it does not take images of its size and channels, or does not give a row for each.
         """
-        images = torch.full((2, self.channels, self.size, self.size), 0.5, device=self.device)
-        shape = f"2×{self.channels}×{self.size}×{self.size}"
+        # Both, since batch normalisation in training mode may refuse a single image.
+        return min(self._width_of(count) for count in (2, 1))
+
+    def _width_of(self, count: int) -> int:
+        images = torch.full((count, self.channels, self.size, self.size), 0.5, device=self.device)
+        shape = f"{count}×{self.channels}×{self.size}×{self.size}"
         try:
             with untouched(self.module), torch.no_grad():
                 found = self.module(images)
         except Exception as error:  # whatever somebody's own code raises
+            training = any(getattr(module, "training", False) for module in self.module.modules())
+            fix = "give a model for images of this size and these channels"
             raise InputError(
-                f"The classifier does not take images {shape} in [0, 1] ({first_line(error).rstrip('.')}); "
-                "give a model for images of this size and these channels."
+                f"The classifier does not take images {shape} in [0, 1] ({_reason(error)}); "
+                f"{'call its eval() first, since it is in training mode, or ' * training}{fix}."
             ) from error
-        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
+        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != count:
             given = "×".join(map(str, found.shape)) if isinstance(found, Tensor) else type(found).__name__
             raise InputError(
                 f"The classifier must give logits N×K and gives {given} for {shape}; wrap it in a function "
                 "that returns them."
             )
         return int(found.shape[1])
+
+
+def _reason(error: Exception) -> str:
+    """Why a module failed, in a line: of an error in TorchScript the last one, below its traceback."""
+    first = first_line(error)
+    lines = str(error).strip().splitlines()
+    return (lines[-1].strip() if "TorchScript" in first else first).rstrip(".")
 
 
 class OfFunction(nn.Module):

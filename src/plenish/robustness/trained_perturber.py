@@ -83,7 +83,7 @@ class LoadedPerturber:
             return images.clone()
         network, half = self.network.to(images.device), precision == "bfloat16"
         with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-            return perturbed(network, images, eps, norm)
+            return perturbed(network, images, eps, norm, scale=eps / self.eps)
 
     def check(self, norm: Norm, channels: int, *sides: int) -> None:
         """Refuse another norm than that of the training, and images of another size.

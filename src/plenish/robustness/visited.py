@@ -48,6 +48,18 @@ def exact_margins(
     return _margins(logits, labels)
 
 
+def left_open(logits: Tensor, labels: Tensor, estimate: Tensor) -> Tensor:
+    """Whether points that float32 does not call misclassified, N, seemed so in bfloat16, or nearly.
+
+    Args:
+        logits: of the points in float32, N×K.
+        labels: N.
+        estimate: margins N in bfloat16.
+    """
+    spread = logits.amax(dim=1) - logits.amin(dim=1)
+    return (margin(logits, labels) <= 0) & (estimate > -_NEAR * spread)
+
+
 def _margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     found = margin(logits, labels)
     return found, found > _CERTAIN * logits.abs().amax(dim=1)
