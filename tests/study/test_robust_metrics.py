@@ -19,6 +19,7 @@ from plenish.datasets.parts import Subset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
+from plenish.progress import told_to
 from plenish.robustness.hardening_config import HardeningConfig
 from plenish.robustness.threat import Threat
 from plenish.study.arms import describe_arm, parse_arm, parse_arms
@@ -26,7 +27,7 @@ from plenish.study.arms_file import define_arms
 from plenish.study.config import Given, StudyConfig
 from plenish.study.estimate import estimate_study
 from plenish.study.experiment import run_study
-from plenish.study.hardened import hardening_of, slower
+from plenish.study.hardened import check_hardened, hardening_of, slower, validated
 from plenish.study.robust_results import one_apart
 from plenish.study.robust_test import RobustTest
 from plenish.training.classifier_config import ClassifierConfig
@@ -151,6 +152,19 @@ def test_a_cell_made_again_is_the_same_and_the_attack_is_frozen(make_real: Any, 
             run_study(real, out, StudyConfig(**asked))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_images_of_a_hardened_arm_count_as_long_as_they_take(
+    make_real: Any, tmp_path: Path, workers: int
+) -> None:
+    told: list[float] = []
+    config = StudyConfig(**{**FAST, "seeds": 1}, **ATTACK, arms=("real", "hardened"), workers=workers)
+    with told_to(told.append):
+        run_study(make_real(**SMALL), tmp_path / "out", config)
+    times = slower(parse_arm("hardened"), RobustTest.of(config, 2))
+    assert told[-1] == pytest.approx(1)
+    assert any(share == pytest.approx(1 / (1 + times)) for share in told), "when `real` is done"
+
+
 def test_a_study_without_attacks_holds_nothing_of_them(make_real: Any, tmp_path: Path) -> None:
     done = run_study(
         make_real(**SMALL), tmp_path / "out", StudyConfig(**{**FAST, "seeds": 1}, arms=("real",))
@@ -169,6 +183,8 @@ def test_the_word_hardened_takes_the_attack_of_the_study() -> None:
     assert (found.norm, found.radius, found.method) == ("l2", 0.5, "trades")
     assert hardening_of(parse_arm("real"), test) is None
     assert slower(parse_arm("hardened"), test) > 2 > slower(parse_arm("real"), test)
+    assert validated(parse_arms(["real"]), test) == 1
+    assert validated(parse_arms(["real", "hardened"]), test) == (1 + 2 + 3 * found.validation_steps) / 2
     with pytest.raises(InputError, match="--robust"):
         hardening_of(parse_arm("hardened"), None)
     assert "against attacks" in describe_arm("hardened")
@@ -192,11 +208,19 @@ def test_an_arms_file_says_how_an_arm_is_hardened(tmp_path: Path) -> None:
     assert (found.method, found.radius) == ("mart", 2 / 255)
     assert hardening_of(arm, None) == found
     assert "mart" in describe_arm("mart", own)
-    for bad in ({"method": "none-such"}, {"radius": 1}, {"eps": "far"}):
-        with pytest.raises(InputError):
+    bad: list[dict[str, Any]] = [
+        {"method": "none-such"}, {"method": None}, {"method": "none"}, {"method": "pgd", "beta": 6},
+        {"radius": 1}, {"eps": "far"}, {"eps": [1, 2]}, {"eps": True},
+        {"attack_steps": 2.5}, {"beta": "six"}, {"awp": True},
+    ]  # fmt: skip
+    for hardening in bad:
+        with pytest.raises(InputError, match="'own'"):
             hardening_of(
-                define_arms({"own": {"hardening": bad}}, 1.0)["own"], RobustTest(Threat(), (), 3, 10)
+                define_arms({"own": {"hardening": hardening}}, 1.0)["own"], RobustTest(Threat(), (), 3, 10)
             )
+    mixed = define_arms({"own": {"hardening": {"method": "mart", "eps": "2/255"}, "mixup": 0.2}}, 1.0)
+    with pytest.raises(InputError, match="'own'"):
+        check_hardened([*mixed.values()], ClassifierConfig(steps=1), None)
     with pytest.raises(InputError, match="share"):
         define_arms({"own": {"words": "real", "share": 0.7}}, 1.0)
     with pytest.raises(InputError, match="mapping"):
@@ -205,12 +229,16 @@ def test_an_arms_file_says_how_an_arm_is_hardened(tmp_path: Path) -> None:
 
 def test_pairs_differ_in_hardening_or_in_synthetic_images() -> None:
     names = ("real", "real+synthetic", "classical", "hardened", "real+synthetic+hardened")
-    assert one_apart(parse_arms(names)) == [
+    test = RobustTest(Threat(), ("pgd",), 3, 10)
+    assert one_apart(parse_arms(names), test) == [
         ("real+synthetic+hardened", "real+synthetic"), ("real+synthetic+hardened", "hardened"),
     ]  # fmt: skip
     own = {"words": "real+synthetic+hardened", "share": 0.7}
     shared = define_arms({"both": own, "other": own | {"smoothing": 0.2}}, 1.0)
-    assert one_apart([*parse_arms(("real", "hardened")), *shared.values()]) == [("both", "hardened")]
+    found = one_apart([*parse_arms(("real", "hardened")), *shared.values()], test)
+    assert found == [("both", "hardened")]
+    spelled = define_arms({"mixed": {"words": "real+synthetic", "hardening": {"eps": "4/255"}}}, 1.0)
+    assert one_apart([*parse_arms(("real", "hardened")), *spelled.values()], test) == [("mixed", "hardened")]
 
 
 def test_what_cannot_be_attacked_is_refused_before_a_folder_is_made(make_real: Any, tmp_path: Path) -> None:
@@ -234,5 +262,19 @@ def test_attacks_and_hardening_take_longer_and_a_dry_run_says_so(make_real: Any,
     found = estimate_study(
         real, tmp_path / "out", StudyConfig(**how, **ATTACK, arms=("real", "hardened")), Given()
     )
-    assert found.facts["trainings"] == 2
+    assert (found.facts["trainings"], found.facts["attacked_images"]) == (2, 40)
     assert not (tmp_path / "out").exists()
+    folds = StudyConfig(**how, **ATTACK, robust_images=10, folds=3, arms=("real",))
+    folded = estimate_study(real, tmp_path / "out", folds, Given())
+    assert folded.facts["attacked_images"] == 30, "of each fold"
+
+
+def test_arms_hardened_alike_are_refused(make_real: Any, tmp_path: Path) -> None:
+    real, file = make_real(**SMALL), tmp_path / "arms.yaml"
+    file.write_text("own: {hardening: {method: trades, eps: 8/255}}\n", encoding="utf-8")
+    how = {**FAST, **ATTACK, "arms_file": file}
+    with pytest.raises(InputError, match="train alike"):
+        run_study(real, tmp_path / "out", StudyConfig(**how, arms=("real", "hardened")))
+    assert not (tmp_path / "out").exists()
+    found = estimate_study(real, tmp_path / "out", StudyConfig(**how, arms=("real",)), Given())
+    assert found.facts["arms"] == ["real", "own"]

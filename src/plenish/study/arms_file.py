@@ -22,6 +22,7 @@ from typing import Any
 
 from plenish import files
 from plenish.errors import InputError, coerce_type, unknown
+from plenish.robustness.hardening_config import HardeningConfig
 from plenish.study.arms import KNOWN_ARMS, REFERENCE, Arm, parse_arm
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.drawing_schedules import NAMED
@@ -37,6 +38,10 @@ _WITHOUT_DEFAULT: dict[str, Any] = {
     "share": 0.0,
 }  # fmt: skip
 """Of options that are None by default, a value of their type."""
+_HARDENINGS = {field.name: field.default for field in dataclasses.fields(HardeningConfig)} | {
+    "attack_steps": 0, "step_size": 0.0, "beta": 0.0,
+}  # fmt: skip
+"""Options of a training against attacks, with values of their type; `eps` is a number or text."""
 _NOT_FOR_ARMS = {
     "epochs": "all arms of a study take the same --steps",
     "columns": "synthetic images have none",
@@ -131,11 +136,24 @@ def _define(name: str, definition: Any, ratio: float) -> Arm:
 
 
 def _hardening(name: str, options: Any) -> tuple[tuple[str, Any], ...]:
-    """Options of a training against attacks; `study.hardened` checks them beside the study's attack."""
+    """Options of a training against attacks, typed; `study.hardened` joins them with those of the study."""
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         raise InputError(
             f"The hardening of the arm '{name}' must be a mapping such as {{method: trades, eps: 4/255}}, "
             f"not {options!r}."
+        )
+    for key, value in options.items():
+        what = f"{key} of the hardening of the arm '{name}'"
+        if key not in _HARDENINGS:
+            raise unknown(f"option of the hardening of the arm '{name}'", key, [*_HARDENINGS])
+        if key != "eps":
+            options = options | {key: coerce_type(what, value, _HARDENINGS[key])}
+        elif isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise InputError(f"{what} must be a distance such as 4/255 or 0.02, not {value!r}.")
+    if options.get("method") == "none":
+        raise InputError(
+            f"The hardening of the arm '{name}' has the method none, which trains as without; leave "
+            "hardening out."
         )
     return tuple(sorted(options.items()))
 

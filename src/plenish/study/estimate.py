@@ -24,7 +24,7 @@ from plenish.study.config import Given, StudyConfig
 from plenish.study.data import StudyData, check_kind, share_of_groups
 from plenish.study.design import Design
 from plenish.study.experiment import check_arms, classifier_options
-from plenish.study.hardened import check_hardened, slower
+from plenish.study.hardened import check_hardened, slower, validated
 from plenish.study.robust_test import RobustTest
 from plenish.study.schedules import check_schedules
 from plenish.study.verdicts import announcement
@@ -100,7 +100,7 @@ def estimate_study(
     sizes = _sizes(data, config, held_out=held_out)
     other = 0 if test_data is None else len(Dataset.open(test_data))
     classifier = classifier.resolved(sizes.train, config.domain or data.domain)
-    check_arms(design, classifier, data)
+    check_arms(design, classifier, data, test)
     assumed = _assumed(data, config, given.synthetic, sizes, known=config.folds is None or held_out)
     check_schedules(design.arms, classifier, [assumed])
     codes, groups = data.y().argmax(1), np.array(data.column("group"), object)
@@ -111,6 +111,7 @@ def estimate_study(
     )  # fmt: skip
     trainings = len(design.arms) * design.seeds * folds
     attacked = 0 if test is None else min(test.images, sizes.test) * test.passes()
+    attacked += round((validated(design.arms, test) - 1) * classifier.evaluations * sizes.val)
     times = sum(slower(arm, test) for arm in design.arms) / len(design.arms)
     tested = dataclasses.replace(sizes, test=sizes.test + other + attacked)
     step, seconds = _time(data, classifier, tested, trainings, times)
@@ -122,7 +123,7 @@ def estimate_study(
         "test_groups": count_units(groups[sizes.tested]) if any(g is not None for g in groups) else 0,
     }  # fmt: skip
     if test is not None:
-        facts |= {"attacked_images": min(test.images, sizes.test), "attacks": list(test.attacks)}
+        facts |= {"attacked_images": folds * min(test.images, sizes.test), "attacks": list(test.attacks)}
     return Estimate(facts, power)
 
 

@@ -26,14 +26,14 @@ from plenish.progress import say
 from plenish.runs import Run, versions
 from plenish.study import cells
 from plenish.study.analysis import Predictions, analyse, announced
-from plenish.study.arms import describe_phases
+from plenish.study.arms import Arm, describe_phases
 from plenish.study.arms_file import configured
 from plenish.study.config import Given, StudyConfig, named_sweep
 from plenish.study.contents import doses_of, external_results, of_seeds, schedules_of, tested
 from plenish.study.data import StudyData, add_external, add_synthetic
 from plenish.study.design import Design, about_cuts, about_design, about_doses
 from plenish.study.folds import about_folds, merged, open_folds
-from plenish.study.hardened import check_hardened, slower
+from plenish.study.hardened import check_hardened, slower, trains_alike, validated
 from plenish.study.robust_results import robust_results
 from plenish.study.robust_test import RobustTest
 from plenish.study.running import CellContext, run_cells
@@ -98,7 +98,7 @@ def run_study(
     mean_train = round(sum(len(fold.train) for fold in folds) / len(folds))
     domain = choose_domain(config.domain, data.domain, None if data.domain else domain_of(given))
     classifier = classifier.resolved(mean_train, None if domain.origin == "assumed" else domain.name)
-    check_arms(design, classifier, data)
+    check_arms(design, classifier, data, test)
     if any(arm.classical for arm in design.arms):
         say(domain.sentence(config.symmetry))
     check_weights(classifier, data)
@@ -200,11 +200,15 @@ def _announced(
     )  # fmt: skip
 
 
-def check_arms(design: Design, classifier: ClassifierConfig, data: Dataset) -> None:
+def check_arms(
+    design: Design, classifier: ClassifierConfig, data: Dataset, test: RobustTest | None
+) -> None:  # fmt: skip
     """Refuse arms that train as another one does, by what the study's options make of them, or cannot."""
     known: dict[Any, str] = {}
     for arm in design.arms:
-        what = dataclasses.replace(arm, name="", classical=False, balanced=False, weighted=False, options=())
+        what = dataclasses.replace(
+            trains_alike(arm, test), classical=False, balanced=False, weighted=False, options=()
+        )  # fmt: skip
         key = what, configured(arm, classifier)
         if key in known:
             raise InputError(f"The arms {known[key]} and {arm.name} would train alike; leave one out.")
@@ -282,7 +286,8 @@ def _run_cells(
         train, val = (Images(part.images, part.codes) for part in (folds[0].train, folds[0].val))
         say_duration(
             config, train, val, data.labels.names, precision=precision, trainings=len(todo),
-            tested=_classified(folds[0], test),
+            tested=_classified(folds[0], test, config.evaluations, [key.arm for key in todo]),
+            times=sum(slower(key.arm, test) for key in todo) / len(todo),
         )  # fmt: skip
         for arm in design.arms:
             if (times := slower(arm, test)) > 1:
@@ -304,9 +309,10 @@ def _run_cells(
     return _loaded(run, every, external)
 
 
-def _classified(fold: StudyData, test: RobustTest | None) -> int:
-    """About how many images are classified after a training; a gradient counts as two."""
+def _classified(fold: StudyData, test: RobustTest | None, evaluations: int, arms: Sequence[Arm]) -> int:
+    """About how many images are classified after a training and for its attacked validations, on average."""
     attacked = 0 if test is None else len(test.rows(fold.test.codes)) * test.passes()
+    attacked += round((validated(arms, test) - 1) * evaluations * len(fold.val))
     return len(fold.test) + (0 if fold.external is None else len(fold.external)) + attacked
 
 

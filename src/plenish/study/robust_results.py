@@ -22,6 +22,7 @@ from plenish.study.cells import Cell
 from plenish.study.config import StudyConfig
 from plenish.study.contents import tested
 from plenish.study.design import Design
+from plenish.study.hardened import trains_alike
 from plenish.study.robust_test import ATTACKED, ROBUST_METRICS, RobustTest
 from plenish.study.verdicts import verdict_on
 
@@ -60,7 +61,7 @@ def robust_results(
         Caveat("attacks-tried", {key: about[key] for key in ("attacks", "steps")}),
         *about_test(clean.codes, groups, names, intervals=intervals),
     ]
-    pairs = compared(under, one_apart(design.arms), ROBUST_METRICS)
+    pairs = compared(under, one_apart(design.arms, test), ROBUST_METRICS)
     for row in pairs:
         row["verdict"] = verdict_on(row, config.level, config.margin) if "p_verdict" in row else None
     return {
@@ -78,26 +79,26 @@ def robust_results(
     }  # fmt: skip
 
 
-def one_apart(arms: Sequence[Arm]) -> list[tuple[str, str]]:
-    """Pairs of arms that differ in hardening alone, or in synthetic images alone, and are not `real`.
+def one_apart(arms: Sequence[Arm], test: RobustTest) -> list[tuple[str, str]]:
+    """Pairs of arms of which one lacks the hardening alone, or the synthetic images alone, and is not `real`.
+
+    Args:
+        arms: all arms.
+        test: how classifiers are attacked, which says what arms are hardened against.
 
     Returns:
         The name of the arm that has it, and of the one that has not.
     """
     found = []
-    for arm in arms:
-        for other in arms:
+    nameless = [trains_alike(arm, test) for arm in arms]
+    for name, arm in zip((arm.name for arm in arms), nameless, strict=True):
+        for against, other in zip((arm.name for arm in arms), nameless, strict=True):
             others = tuple(option for option in arm.options if option[0] != "share")  # Of synthetic images.
             softer = dataclasses.replace(arm, hardening=None)
             fewer = dataclasses.replace(arm, synthetic=0.0, source="", doping=(), options=others)
-            adds = not _same(arm, other) and (_same(softer, other) or _same(fewer, other))
-            if adds and other.name != REFERENCE:
-                found.append((arm.name, other.name))
+            if arm != other and other in (softer, fewer) and against != REFERENCE:
+                found.append((name, against))
     return found
-
-
-def _same(arm: Arm, other: Arm) -> bool:
-    return dataclasses.replace(arm, name="") == dataclasses.replace(other, name="")
 
 
 def _attacked(cell: Cell) -> Cell:

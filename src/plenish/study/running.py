@@ -7,11 +7,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 from plenish import parallel, settings
-from plenish.progress import progress
+from plenish.progress import Bar, progress
 from plenish.runs import Run
 from plenish.study import cells
 from plenish.study.cells import Key
 from plenish.study.data import StudyData
+from plenish.study.hardened import slower
 from plenish.study.robust_test import RobustTest
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.classifier_precision import Precision
@@ -61,24 +62,30 @@ def run_cells(
         WorkerLost: a process ended during a cell.
     """
     assert context.config.steps is not None
-    images = context.config.steps * context.config.batch
-    with progress("training classifiers", len(todo) * images) as bar:
+    # Those of a hardened arm count several times, as they take: the time left would be far too short else.
+    batch = [context.config.batch * slower(key.arm, context.robust) for key in todo]
+    with progress("training classifiers", sum(batch) * context.config.steps) as bar:
         left = len(todo)
         if workers <= 1 and on == parallel.HERE:
-            for key in todo:
+            for key, images in zip(todo, batch, strict=True):
                 left -= 1
                 bar.note(_named(key) + (f", {left} to follow" if left else ""))
-                context.cell(key, lambda _: bar.advance(context.config.batch))
+                context.cell(key, _advancing(bar, images))
                 yield left
             return
         told = dataclasses.replace(settings.current(), threads=threads, quiet=True)
         bar.note(f"{plural(workers, 'process')} at once")
         at_once, gpu = min(workers, len(todo)), Engine.from_settings().device.type == "cuda"
         with parallel.executor(at_once, _worker, (told, context), on=on, cores=threads, gpu=gpu) as run:
-            for _ in run.map_ordered(_cell, todo, ahead=len(todo), reject=_lost):
+            done = run.map_ordered(_cell, todo, ahead=len(todo), reject=_lost)
+            for _, images in zip(done, batch, strict=True):
                 left -= 1
-                bar.advance(images)
+                bar.advance(images * context.config.steps)
                 yield left
+
+
+def _advancing(bar: Bar, images: float) -> Callable[[int], None]:
+    return lambda _: bar.advance(images)
 
 
 def _named(key: Key) -> str:

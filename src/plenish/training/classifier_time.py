@@ -28,8 +28,8 @@ _LEAST_STEPS = 64
 
 def say_duration(
     config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], *,
-    precision: Precision | None, trainings: int = 1, tested: int = 0, columns: Columns = NO_COLUMNS,
-    build: Callable[..., ClassifierLearner] = ClassifierLearner,
+    precision: Precision | None, trainings: int = 1, tested: int = 0, times: float = 1.0,
+    columns: Columns = NO_COLUMNS, build: Callable[..., ClassifierLearner] = ClassifierLearner,
 ) -> None:  # fmt: skip
     """Say how long trainings take in all; nothing when quiet, where nothing would be seen of it.
 
@@ -41,6 +41,7 @@ def say_duration(
         precision: the network's measured preference.
         trainings: how many there are.
         tested: images classified after each.
+        times: how many times as long as a step of `config` their steps take on average.
         columns: what the inputs of the images are.
         build: makes the Learner, of the same arguments as `ClassifierLearner`.
     """
@@ -49,11 +50,12 @@ def say_duration(
     if settings.current().quiet or steps < _LEAST_STEPS:
         return
     step, image = measure(config, train, val, names, precision, columns, build)
-    seconds = steps * step + trainings * image * (config.evaluations * len(val.y) + tested)
+    seconds = steps * step * times + trainings * image * (config.evaluations * len(val.y) + tested)
     what = f"{config.steps:,} steps"
     in_all = "" if trainings == 1 else " in all"
     what = what if trainings == 1 else f"{plural(trainings, 'training')} of {what}"
-    say(f"{what} take about {plain_duration(seconds)}{in_all} here, at {1000 * step:.3g} ms a step.")
+    each = f"{1000 * step * times:.3g} ms a step" + (" on average" if times != 1 else "")
+    say(f"{what} take about {plain_duration(seconds)}{in_all} here, at {each}.")
 
 
 def measure(
