@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 from plenish.commands.train_classifier import Side, open_with_classes, train_and_tell
 from plenish.invocation import command
 from plenish.progress import say
 from plenish.robustness.hardening_config import HardeningConfig
+from plenish.robustness.radius import distance
 from plenish.runs import Run
 from plenish.training.classifier_columns import NO_COLUMNS
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.drawing import check_enough
+from plenish.wording import plural
 
 _SHARE = 0.7
 """Share of generated images in a batch where none is given."""
@@ -67,7 +70,7 @@ def harden(
         how = dataclasses.replace(how, share=_SHARE)
     images, held = (classifier_model.labelled_images(part) for part in (train, val))
     images, record, caveats = beside.training_side(images, dataset, train, split, generated)
-    check_enough(how, images, dataset.labels.names)
+    check_enough(how, images, dataset.labels.names, "--generated")
     config = how.settled(images).resolved(len(train), dataset.domain)
     side = Side(train, val, images, held, NO_COLUMNS, generated, record, caveats)
     return _told(
@@ -80,15 +83,25 @@ def harden(
 
 
 def _told(run: Run) -> Run:
-    """The Run with what its best checkpoint scores on val, as it is and attacked, in its summary."""
+    """The Run with how it was hardened, and what it scores on val, in its summary."""
+    run.remarks |= hardened(run)
+    if found := run.remarks.get("val"):
+        clean, robust = found["balanced_accuracy"], found["robust_balanced_accuracy"]
+        say(f"Balanced accuracy on val: {clean:.1%}, and {robust:.1%} against {found['attack']}.")
+    return run
+
+
+def hardened(run: Run) -> dict[str, Any]:
+    """How a classifier's Run is hardened, and its best checkpoint's scores on val; nothing of another Run."""
+    asked = run.config["config"].get("hardening")
+    if run.kind != "classifier" or not asked:
+        return {}
+    eps, norm = distance(asked["eps"], asked["norm"]), asked["norm"]
+    said: dict[str, Any] = {"hardening": f"{asked['method']}, eps {eps} ({norm})"}
     step = run.status.get("best", {}).get("step")
     lines = [line for _, line in run.logged() if line.get("step") == step and ROBUST in line]
     if not lines:
-        return run
+        return said
+    attack = f"PGD of {plural(asked['validation_steps'], 'step')} at eps {eps} ({norm})"
     clean, robust = (float(lines[-1][name]) for name in (CLEAN, ROBUST))
-    asked = run.config["config"]["hardening"]
-    eps = f"{asked['eps'] * 255:.3g}/255" if asked["norm"] == "linf" else f"{asked['eps']:g}"
-    attack = f"PGD of {asked['validation_steps']} steps at eps {eps} ({asked['norm']})"
-    run.remarks["val"] = {"balanced_accuracy": clean, "robust_balanced_accuracy": robust, "attack": attack}
-    say(f"Balanced accuracy on val: {clean:.1%}, and {robust:.1%} against {attack}.")
-    return run
+    return said | {"val": {"balanced_accuracy": clean, "robust_balanced_accuracy": robust, "attack": attack}}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from plenish.commands.harden import hardened
 from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
@@ -105,7 +106,7 @@ def show_run(run: Path) -> Run:
         run: the Run's folder.
     """
     opened = Run.open(run)
-    opened.remarks = remarks(opened)
+    opened.remarks = remarks(opened) | hardened(opened)
     return opened
 
 
