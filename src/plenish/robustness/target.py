@@ -99,7 +99,7 @@ class Target:
                 found = self.module(images)
         except Exception as error:  # whatever somebody's own code raises
             raise InputError(
-                f"The classifier does not take images {shape} in [0, 1] ({first_line(error).rstrip('.')}); "
+                f"The classifier does not take images {shape} in [0, 1] ({_cause(error).rstrip('.')}); "
                 "give a model for images of this size and these channels."
             ) from error
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
@@ -109,6 +109,12 @@ class Target:
                 "that returns them."
             )
         return int(found.shape[1])
+
+
+def _cause(error: Exception) -> str:
+    """The line of an error that says why: TorchScript puts it behind its call stack."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines and "TorchScript interpreter" in lines[0] else first_line(error)
 
 
 class OfFunction(nn.Module):
