@@ -322,12 +322,13 @@ def atomic_dir(
         AlreadyMade: OUT was made with this configuration, such as by a command that was killed at its end.
     """
     partial = _partial(out)
-    made = {"config": config_hash(config), "command": _command(besides)}
+    wanted = config_hash(config)
+    made = {"config": wanted, "command": _command(besides)}
     if _is_made(out, made):
         raise AlreadyMade(f"{out} is there: the same command has made it; remove it to make it again.", out)
     refuse_existing(out)
     with reporting_disk(out):
-        _prepare(partial, made["config"], resumable)
+        _prepare(partial, wanted, resumable)
         with _locked(partial):
             try:
                 with resumable_from(lambda: resumable and _holds_work(partial)):
