@@ -43,6 +43,9 @@ def test_hardened_with_generated_images_it_is_a_classifier_like_any(
     assert {row["part"] for row in summary["results"]} == {"val", "test"}
     assert set(pd.read_parquet(tmp_path / "run" / "predictions.parquet")["part"]) == {"val", "test"}
     assert Classifier.of_run(tmp_path / "run").names == clinic.labels.names
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "pgd, eps 2/255 (linf)" in page
+    assert f"{len(honest)} of {honest.manifest.name}, 70" in page
     lines = Run.open(tmp_path / "run", "classifier").metrics().dropna(subset="val_robust_loss")
     best = lines.sort_values(["val_robust_balanced_accuracy", "val_robust_loss"], ascending=[False, True])
     assert summary["best"]["step"] == best["step"].iloc[0]

@@ -5,22 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 from plenish.commands.train_classifier import Side, open_with_classes, train_and_tell
 from plenish.invocation import command
 from plenish.progress import say
+from plenish.robustness.hardened_run import hardened
 from plenish.robustness.hardening_config import HardeningConfig
-from plenish.robustness.radius import distance
 from plenish.runs import Run
 from plenish.training.classifier_columns import NO_COLUMNS
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.drawing import check_enough
-from plenish.wording import plural
 
 _SHARE = 0.7
 """Share of generated images in a batch where none is given."""
-CLEAN, ROBUST = "val_balanced_accuracy", "val_robust_balanced_accuracy"
 
 
 @command("harden")
@@ -89,19 +86,3 @@ def _told(run: Run) -> Run:
         clean, robust = found["balanced_accuracy"], found["robust_balanced_accuracy"]
         say(f"Balanced accuracy on val: {clean:.1%}, and {robust:.1%} against {found['attack']}.")
     return run
-
-
-def hardened(run: Run) -> dict[str, Any]:
-    """How a classifier's Run is hardened, and its best checkpoint's scores on val; nothing of another Run."""
-    asked = run.config["config"].get("hardening")
-    if run.kind != "classifier" or not asked:
-        return {}
-    eps, norm = distance(asked["eps"], asked["norm"]), asked["norm"]
-    said: dict[str, Any] = {"hardening": f"{asked['method']}, eps {eps} ({norm})"}
-    step = run.status.get("best", {}).get("step")
-    lines = [line for _, line in run.logged() if line.get("step") == step and ROBUST in line]
-    if not lines:
-        return said
-    attack = f"PGD of {plural(asked['validation_steps'], 'step')} at eps {eps} ({norm})"
-    clean, robust = (float(lines[-1][name]) for name in (CLEAN, ROBUST))
-    return said | {"val": {"balanced_accuracy": clean, "robust_balanced_accuracy": robust, "attack": attack}}

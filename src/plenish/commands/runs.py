@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from plenish.commands.harden import hardened
 from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.lineage import Node, lineage, lines
 from plenish.metrics.advice import remarks
+from plenish.robustness.hardened_run import hardened
 from plenish.runs import Run
 
 
