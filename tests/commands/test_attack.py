@@ -117,11 +117,13 @@ def test_too_little_accuracy_is_exit_code_3_after_everything_is_written(
     assert Path("gated/attack.html").is_file()
     # What is asked of a result is no part of it: the page and the log follow, and nothing is attacked again.
     made = Path("gated/attack.json").read_bytes()
-    assert run("direction.pt", "data", "--out", "gated", "--fail-under", "0.01", "--at", "0") == 0
+    words = ["direction.pt", "data", "--out", "gated", "--fail-under"]
+    assert run(*words, "0.01", "--at", "0", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["found"].startswith("At eps 0 ")
     log = json.loads(Path("gated/attack.sarif").read_text(encoding="utf-8"))
     assert "robust-accuracy" not in {result["ruleId"] for result in log["runs"][0]["results"]}
     assert "--fail-under 0.01" in Path("gated/attack.html").read_text(encoding="utf-8")
-    assert run(*words) == 3
+    assert run(*words, "0.9") == 3
     assert Path("gated/attack.json").read_bytes() == made
     # At eps 0 it is asked of images as they are.
     assert run("direction.pt", "data", "--out", "clean", "--fail-under", "0.9", "--at", "0") == 0
