@@ -28,6 +28,11 @@ def test_an_option_is_named_where_all_it_sets_differs(changes: dict, told: list[
     assert listed(differences(OLD, {"config": OLD["config"] | changes}), TYPED) == told
 
 
+def test_a_radius_is_told_as_it_is_typed() -> None:
+    old, new = {"hardening": {"eps": 4 / 255}}, {"hardening": {"eps": 0.1}}
+    assert listed(differences(old, new), {"hardening.eps": "--eps"}) == ["--eps was 4/255 and is now 0.1"]
+
+
 def test_another_recipe_is_told_alone_and_long_values_not_at_all() -> None:
     old = {"recipe": "auto", "a": 1, "auto": {"reasons": ["one", "two"]}}
     assert listed(differences(old, {"recipe": "dcgan", "a": 2}), {"recipe": "--recipe"}) == [

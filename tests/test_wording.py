@@ -3,13 +3,20 @@
 import dataclasses
 from typing import ClassVar
 
-from plenish.wording import Message, agree, plural, signed, significant, times
+from plenish.wording import Message, agree, in_levels, plural, signed, significant, times
 
 
 def test_numbers_are_as_short_as_people_write_them():
     assert [significant(x) for x in (0.0123456, 4.5678, 12345.6, -1e-9, 0)] == [0.0123, 4.57, 12300, -1e-9, 0]
     assert [signed(x) for x in (0.5, -1.0, 0.0, -0.0, 0.256)] == ["+0.5", "−1", "0", "0", "+0.26"]
     assert (significant(0.0456, 1), significant(1.23456789, 6)) == (0.05, 1.23457)
+
+
+def test_a_change_of_a_pixel_is_a_fraction_of_its_levels_where_that_is_how_it_was_meant():
+    fractions = ["0.5/255", "1/255", "4/255", "8/255", "16/255", "64/255"]
+    assert [in_levels(float(text[:-4]) / 255) for text in fractions] == fractions
+    # Round numbers are said as they are, and so are others.
+    assert [in_levels(x) for x in (0.0, 0.1, 0.05, 0.2, 0.5, 1.0, 1 / 3, 0.0157, 100 / 255)] == [None] * 9
 
 
 def test_nouns_and_verbs_follow_the_number():

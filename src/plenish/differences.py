@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from plenish.wording import in_levels
+
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
@@ -56,5 +58,10 @@ def listed(differences: Sequence[Difference], typed: Mapping[str, str]) -> list[
 
 
 def _change(difference: Difference) -> str:
-    old, new = ("not given" if value is None else repr(value) for value in (difference.old, difference.new))
-    return f"was {old} and is now {new}"
+    return f"was {_said(difference.old)} and is now {_said(difference.new)}"
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "not given"
+    return (in_levels(value) if isinstance(value, float) else None) or repr(value)

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -303,7 +303,9 @@ def resumable_from(is_there: Callable[[], bool], otherwise: str = "") -> Iterato
 
 
 @contextlib.contextmanager
-def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> Iterator[Path]:
+def atomic_dir(
+    out: Path, config: Mapping[str, Any], *, resumable: bool = False, besides: Collection[str] = ()
+) -> Iterator[Path]:
     """Yield `OUT.partial` to write into; it becomes OUT when the block ends well.
 
     A partial folder left by a killed job is resumed (`resumable`) or emptied when it has the same
@@ -313,6 +315,7 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
         out: the folder to make; must not exist.
         config: JSON-able description of what will be made.
         resumable: keep the partial folder on an interrupt, and hand it over unemptied.
+        besides: options of the command at work that change nothing in what it makes.
 
     Raises:
         InputError: OUT exists, cannot be written, or there is a partial of another configuration.
@@ -320,7 +323,8 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
     """
     partial = _partial(out)
     wanted = config_hash(config)
-    if _is_made(out, wanted):
+    made = {"config": wanted, "command": _command(besides)}
+    if _is_made(out, made):
         raise AlreadyMade(f"{out} is there: the same command has made it; remove it to make it again.", out)
     refuse_existing(out)
     with reporting_disk(out):
@@ -329,9 +333,7 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
             try:
                 with resumable_from(lambda: resumable and _holds_work(partial)):
                     yield partial
-                    write_json(
-                        partial / _MADE, {"config": wanted, "command": _command(), "files": _count(partial)}
-                    )
+                    write_json(partial / _MADE, {**made, "files": _count(partial)})
                     (partial / _MARKER).unlink()
                     partial.rename(out)
                 flush_folder(out.parent)
@@ -342,24 +344,26 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
                 raise
 
 
-def _is_made(out: Path, wanted: str) -> bool:
+def _is_made(out: Path, wanted: Mapping[str, str | None]) -> bool:
     """Whether a folder was made by the command at work, from this configuration, and holds what it held."""
     with contextlib.suppress(InputError, OSError, TypeError, KeyError):
         made = read_json(out / _MADE)
         return (
             isinstance(made, dict)
-            and (made.get("config"), made.get("command")) == (wanted, _command())
+            and {key: made.get(key) for key in wanted} == wanted
             and _count(out) >= made["files"]
         )
     return False
 
 
-def _command() -> str | None:
+def _command(besides: Collection[str]) -> str | None:
     """The hash of the command at work with all options that change what it makes."""
     call = invocation.record()
     if call is None:
         return None
-    options = {key: value for key, value in call["options"].items() if key not in ("out", "workers")}
+    options = {
+        key: value for key, value in call["options"].items() if key not in ("out", "workers", *besides)
+    }
     return config_hash({"verb": call["verb"], "options": options})
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 _NAMED = 5
+_MOST_LEVELS = 64
+"""Larger changes of a pixel are written as a number: 0.3, not 76.5/255."""
 
 
 class Sentences(list[str]):
@@ -39,6 +41,17 @@ def signed(value: float, digits: int = 2) -> str:
 def images_shown(kimg: float) -> str:
     """`45,056 images shown`: how long a generator was trained, repeats counted."""
     return f"{round(1000 * kimg):,} images shown"
+
+
+def in_levels(value: float) -> str | None:
+    """A change of a pixel in [0, 1] as a fraction of its 255 levels: `4/255`, `0.5/255`.
+
+    None where four digits say it exactly, as of 0.1, and where it is no fraction that people write.
+    """
+    levels = round(4 * 255 * value) / 4
+    if not 0 < levels <= _MOST_LEVELS or abs(levels / 255 - value) > 1e-12 or float(f"{value:.4g}") == value:
+        return None
+    return f"{levels:g}/255"
 
 
 def times(n: int) -> str:

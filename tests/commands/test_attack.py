@@ -16,6 +16,7 @@ import torch
 from plenish import cli, files, settings
 from plenish.commands.attack import attack
 from plenish.commands.train_classifier import train_classifier_run
+from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 
@@ -114,6 +115,16 @@ def test_too_little_accuracy_is_exit_code_3_after_everything_is_written(
     rules = [result["ruleId"] for result in log["runs"][0]["results"]]
     assert "robust-accuracy" in rules
     assert Path("gated/attack.html").is_file()
+    # What is asked of a result is no part of it: the page and the log follow, and nothing is attacked again.
+    made = Path("gated/attack.json").read_bytes()
+    words = ["direction.pt", "data", "--out", "gated", "--fail-under"]
+    assert run(*words, "0.01", "--at", "0", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["found"].startswith("At eps 0 ")
+    log = json.loads(Path("gated/attack.sarif").read_text(encoding="utf-8"))
+    assert "robust-accuracy" not in {result["ruleId"] for result in log["runs"][0]["results"]}
+    assert "--fail-under 0.01" in Path("gated/attack.html").read_text(encoding="utf-8")
+    assert run(*words, "0.9") == 3
+    assert Path("gated/attack.json").read_bytes() == made
     # At eps 0 it is asked of images as they are.
     assert run("direction.pt", "data", "--out", "clean", "--fail-under", "0.9", "--at", "0") == 0
 
@@ -176,3 +187,12 @@ def test_numbers_may_be_given_in_python(home: Path) -> None:
         )
     assert found.summary()["images"] == 8
     shutil.rmtree(home / "python")
+
+
+@pytest.mark.parametrize("words", [["--part", "test"], ["--split", "default"]])
+def test_a_synthetic_dataset_has_no_parts(
+    honest: Dataset, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", str(honest.path), "--out", "refused", *words) == 2
+    assert words[0] in capsys.readouterr().err
+    assert not list(Path.cwd().glob("refused*"))

@@ -110,7 +110,7 @@ WITH: dict[str, dict[str, Any]] = {
     "doping": {"synthetic": Path("synthetic")}, "share": {"synthetic": Path("synthetic")},
     "harden doping": {"generated": Path("synthetic")}, "harden share": {"generated": Path("synthetic")},
     "harden draws": {"generated": Path("synthetic"), "order": "balanced"},
-    "harden drawing": {"generated": Path("synthetic")},
+    "harden drawing": {"generated": Path("synthetic")}, "harden awp_warmup": {"awp": 0.01},
     "ldam_margin": {"loss": "ldam"}, "ldam_scale": {"loss": "ldam"},
     "reweight_at": {"loss": "ldam"}, "unfreeze_at": {"freeze": "all"},
     "gamma_absent": {"loss": "asymmetric"}, "gamma_present": {"loss": "asymmetric"},

@@ -43,6 +43,9 @@ def test_hardened_with_generated_images_it_is_a_classifier_like_any(
     assert {row["part"] for row in summary["results"]} == {"val", "test"}
     assert set(pd.read_parquet(tmp_path / "run" / "predictions.parquet")["part"]) == {"val", "test"}
     assert Classifier.of_run(tmp_path / "run").names == clinic.labels.names
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "pgd, eps 2/255 (linf)" in page
+    assert f"{len(honest)} of {honest.manifest.name}, 70" in page
     lines = Run.open(tmp_path / "run", "classifier").metrics().dropna(subset="val_robust_loss")
     best = lines.sort_values(["val_robust_balanced_accuracy", "val_robust_loss"], ascending=[False, True])
     assert summary["best"]["step"] == best["step"].iloc[0]
@@ -107,6 +110,11 @@ def test_a_hardened_run_and_a_plain_one_are_not_continued_as_the_other(stripes, 
         ({}, {"eps": "5"}, "--eps"),
         ({}, {"columns": ("age",)}, "--columns"),
         ({}, {"method": "mart", "cutmix": 1.0}, "--cutmix"),
+        ({}, {"method": "none", "attack_steps": 3}, "--attack-steps"),
+        ({}, {"method": "none", "step_size": 0.01}, "--step-size"),
+        ({}, {"method": "pgd", "awp_warmup": 0.5}, "--awp-warmup"),
+        ({}, {"doping": ("50",)}, "--generated"),
+        ({}, {"share": 0.7}, "--generated"),
     ],
 )
 def test_bad_requests_leave_nothing(stripes, tmp_path: Path, made: dict, more: dict, named: str) -> None:
@@ -130,4 +138,9 @@ def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFi
     said = json.loads(capsys.readouterr().out)
     assert said["state"] == "complete"
     assert set(said["val"]) == {"balanced_accuracy", "robust_balanced_accuracy", "attack"}
+    assert "4/255" in said["val"]["attack"]
+    assert cli.run(["runs", "show", str(tmp_path / "run"), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["val"] == said["val"]
+    assert shown["hardening"] == said["hardening"] == "fast, eps 4/255 (linf)"
     assert cli.run(["harden", "nowhere", str(tmp_path / "other"), "--eps", "four", "--quiet"]) == 2

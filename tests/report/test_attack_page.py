@@ -101,6 +101,16 @@ def test_the_difference_is_shown_around_grey(tmp_path: Path) -> None:
     assert {0, 255} <= set(np.unique(shown).astype(int))
 
 
+def test_tables_by_eps_have_narrow_cells(folder: Path) -> None:
+    """Seven radii fit beside each other: no line of a cell is longer than an interval."""
+    page = page_of(folder, content())
+    for caption in ("Recall, %, by eps", "Right answers, %, by eps"):
+        table = page.split(f'aria-label="{caption}')[1].split("</table>")[0]
+        cells = re.findall(r"<td(?: class=\"word\")?>([^<]*)</td>", table)
+        assert cells
+        assert max(len(line) for cell in cells for line in cell.split("\n")) <= len("all right ones")
+
+
 def test_distances() -> None:
     of = {0: "0", 0.5 / 255: "0.5/255", 4 / 255: "4/255", 0.3: "0.3", 1: "1"}
     assert [distance(eps, "linf") for eps in of] == list(of.values())

@@ -308,6 +308,13 @@ def test_settings_of_matplotlib_neither_enter_nor_leave(work: Work, tmp_path: Pa
     assert charts[0] == charts[1]
 
 
+def test_a_run_of_a_classifier_has_pages_of_its_own(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", "classifier", {"recipe": "small", "schedule": "cosine"}, data={})
+    with pytest.raises(InputError, match="--test"):
+        write_report(tmp_path / "r.html", run=run.path)
+    assert not (tmp_path / "r.html").exists()
+
+
 def test_a_prolonged_run_is_told_by_its_last_schedule(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_data(tmp_path / "data", ("a", "b")))
     run.update_status(kimg=50.0, schedule={"kimg": 80.0})

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from plenish.report import figures, pictures
+from plenish.report import chart_canvas, figures, pictures
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -39,11 +39,11 @@ def test_numbers_for_people(value: float | None, text: str) -> None:
 
 
 def test_shorten_keeps_both_ends() -> None:
-    short = figures.shorten("adenocarcinoma of the sigmoid colon", 12)
+    short = chart_canvas.shorten("adenocarcinoma of the sigmoid colon", 12)
     assert len(short) == 12
     assert short.startswith("adenoc")
     assert short.endswith("colon")
-    assert figures.shorten("short", 12) == "short"
+    assert chart_canvas.shorten("short", 12) == "short"
 
 
 def test_charts_are_well_formed_themed_and_literal() -> None:

@@ -151,6 +151,7 @@ SOUND = Evidence(
         ({"worst": (90, 80, 70)}, "reaches-chance", "unknown"),
         ({"worst": (90, 80, 70), "at_half": 0.7}, "reaches-chance", "failed"),
         ({"worst": (90, 80, 70), "at_half": 0.0}, "reaches-chance", "passed"),
+        ({"worst": (50, 40, 20), "left": {}}, "reaches-chance", "unknown"),  # It was there before.
         ({"left": SOUND.left | {ITERATIVE: (90, 50, 60)}}, "monotone", "failed"),
         ({"converging": (0.9, 0.8, 0.7, 0.5, 0.3)}, "converged", "failed"),
         ({"converging": ()}, "converged", "unknown"),

@@ -170,8 +170,8 @@ def test_a_hardened_classifier_withstands_what_turns_a_plain_one() -> None:
     config = ClassifierConfig(steps=40, batch=32, evaluations=1)
     found = {}
     with settings.use(precision="float32"):
-        for method in ("none", "pgd"):
-            how = HardeningConfig(method, eps="12/255", attack_steps=3, validation_steps=5)
+        for method, steps in (("none", None), ("pgd", 3)):
+            how = HardeningConfig(method, eps="12/255", attack_steps=steps, validation_steps=5)  # type: ignore[arg-type]
             model = train_hardened(config, how, planted(), planted(seed=1), NAMES)
             scored = [line for line in model.history if "val_robust_balanced_accuracy" in line]
             (kept,) = [line for line in scored if line["step"] == model.step]

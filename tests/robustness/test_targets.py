@@ -277,6 +277,28 @@ def test_what_is_no_model_is_refused(tmp_path: Path, source: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("state.pt", "--weights"),
+        ("state.pt2", "--weights"),
+        ("script.pt2", r"\.pt\b"),
+        ("state.onnx", "ONNX"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_another_file_of_pytorch_is_told_what_it_is(tmp_path: Path, name: str, told: str) -> None:
+    if name.endswith("onnx"):
+        pytest.importorskip("onnxruntime")
+    if name.startswith("state"):
+        torch.save(Head().state_dict(), tmp_path / name)
+    else:
+        torch.jit.trace(Head(), some_images()).save(tmp_path / name)
+    with pytest.raises(InputError, match=told) as refused:
+        open_target(tmp_path / name, EXPECTED)
+    assert "Error" not in str(refused.value)  # Nothing of the loader's own words.
+
+
+@pytest.mark.parametrize(
     "module",
     [
         Head(3), lambda images: images, lambda images: images.flatten(1)[:, :1],

@@ -19,7 +19,9 @@ from plenish.wording import Sentences
 
 @dataclasses.dataclass(frozen=True)
 class Attacked(Result):
-    """What `plenish attack` found."""
+    """What `plenish attack` found; what is said of it first is of the radius `at`, by default the largest."""
+
+    at: float | None = None
 
     def summary(self) -> dict[str, object]:
         """Right answers over eps, and the checks that failed."""
@@ -28,7 +30,7 @@ class Attacked(Result):
         facts: dict[str, object] = {
             "images": content["data"]["images"], "groups": content["data"].get("groups"),
             "clean_accuracy": content["clean"]["accuracy"][0], "worst_case": rows_of_worst(content),
-            "found": f"{held(content, worst_at(content))}.",
+            "found": f"{held(content, worst_at(content, self.at))}.",
             "checks": {flag["name"]: flag["status"] for flag in content["flags"]},
         }  # fmt: skip
         if failed:
@@ -67,7 +69,7 @@ def attack(
     from plenish.report.attacking import attack_with_page
 
     found = attack_with_page(run, data, out, how, options)
-    result = Attacked(out, found.content, found.page)
+    result = Attacked(out, found.content, found.page, found.gate.eps)
     if found.gate.failed:
         if settings.current().json:  # What a program reads although the command fails.
             write(json_text(result.summary()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from plenish.commands.train_classifier import Side, open_with_classes, train_and_tell
 from plenish.invocation import command
 from plenish.progress import say
+from plenish.robustness.hardened_run import hardened
 from plenish.robustness.hardening_config import HardeningConfig
 from plenish.runs import Run
 from plenish.training.classifier_columns import NO_COLUMNS
@@ -17,7 +18,6 @@ from plenish.training.drawing import check_enough
 
 _SHARE = 0.7
 """Share of generated images in a batch where none is given."""
-CLEAN, ROBUST = "val_balanced_accuracy", "val_robust_balanced_accuracy"
 
 
 @command("harden")
@@ -67,7 +67,7 @@ def harden(
         how = dataclasses.replace(how, share=_SHARE)
     images, held = (classifier_model.labelled_images(part) for part in (train, val))
     images, record, caveats = beside.training_side(images, dataset, train, split, generated)
-    check_enough(how, images, dataset.labels.names)
+    check_enough(how, images, dataset.labels.names, "--generated")
     config = how.settled(images).resolved(len(train), dataset.domain)
     side = Side(train, val, images, held, NO_COLUMNS, generated, record, caveats)
     return _told(
@@ -80,15 +80,9 @@ def harden(
 
 
 def _told(run: Run) -> Run:
-    """The Run with what its best checkpoint scores on val, as it is and attacked, in its summary."""
-    step = run.status.get("best", {}).get("step")
-    lines = [line for _, line in run.logged() if line.get("step") == step and ROBUST in line]
-    if not lines:
-        return run
-    clean, robust = (float(lines[-1][name]) for name in (CLEAN, ROBUST))
-    asked = run.config["config"]["hardening"]
-    eps = f"{asked['eps'] * 255:.3g}/255" if asked["norm"] == "linf" else f"{asked['eps']:g}"
-    attack = f"PGD of {asked['validation_steps']} steps at eps {eps} ({asked['norm']})"
-    run.remarks["val"] = {"balanced_accuracy": clean, "robust_balanced_accuracy": robust, "attack": attack}
-    say(f"Balanced accuracy on val: {clean:.1%}, and {robust:.1%} against {attack}.")
+    """The Run with how it was hardened, and what it scores on val, in its summary."""
+    run.remarks |= hardened(run)
+    if found := run.remarks.get("val"):
+        clean, robust = found["balanced_accuracy"], found["robust_balanced_accuracy"]
+        say(f"Balanced accuracy on val: {clean:.1%}, and {robust:.1%} against {found['attack']}.")
     return run

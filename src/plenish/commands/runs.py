@@ -13,6 +13,7 @@ from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.lineage import Node, lineage, lines
 from plenish.metrics.advice import remarks
+from plenish.robustness.hardened_run import hardened
 from plenish.runs import Run
 
 
@@ -105,7 +106,7 @@ def show_run(run: Path) -> Run:
         run: the Run's folder.
     """
     opened = Run.open(run)
-    opened.remarks = remarks(opened)
+    opened.remarks = remarks(opened) | hardened(opened)
     return opened
 
 

@@ -48,8 +48,8 @@ def train_classifier_run(
         run: the Run's folder, made if it is not there.
         split: the split.
         how: further options.
-        synthetic: a synthetic Dataset whose images are mixed in, all of them or by --doping; its generator
-            must have been trained on the train part of this split.
+        synthetic: a synthetic Dataset whose images are mixed in, all of them or by --doping or --share; its
+            generator must have been trained on the train part of this split.
         test: classify the test images too; that reading is counted.
         retry: resume after a divergence, with other random draws.
         dry_run: train nothing; show what each phase of the training draws, and how long it would take. With

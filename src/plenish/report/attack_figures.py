@@ -14,38 +14,39 @@ from numpy.typing import NDArray
 from plenish.metrics.words import number, percent
 from plenish.report import figures
 from plenish.report.attack_words import distance, triple, worst_at
+from plenish.report.chart_canvas import SERIES, WIDE, Chart, canvas, chart, colour, shorten
 from plenish.report.pictures import Picture, sheet
 
 Row = Mapping[str, Any]
 GALLERY, EXAMPLES = "gallery.npz", "examples.parquet"
 _MOST_TICKS = 9
-_LOOKS = [(role, style) for style in ("--", ":", "-.") for role in figures.SERIES]
+_LOOKS = [(role, style) for style in ("--", ":", "-.") for role in SERIES]
 """Colour and line of each attack's curve; the worst case is a whole line in ink."""
 _TILE = 104
 """Pixels an image of the gallery is about wide."""
 
 
-def eps_curve(content: Row) -> figures.Chart:
+def eps_curve(content: Row) -> Chart:
     """Accuracy over eps: the worst case with its interval, and what each attack leaves alone."""
     norm = content["threat"]["norm"]
     unit = 255.0 if norm == "linf" else 1.0
     rows = sorted(content["worst_case"], key=lambda row: float(row["eps"]))
     grid = sorted({float(row["eps"]) for row in rows})
     series = {attack["name"]: _by_eps(attack["results"]) for attack in content["attacks"]}
-    with figures.canvas(figures.WIDE, 3.3) as (figure, axes):
+    with canvas(WIDE, 3.3) as (figure, axes):
         x = np.array([row["eps"] * unit for row in rows])
         worst = np.array([row["accuracy"] for row in rows], float)  # NaN where there is no interval.
-        ink = figures.colour("ink")
+        ink = colour("ink")
         axes.fill_between(x, worst[:, 1], worst[:, 2], color=ink, alpha=0.13, linewidth=0)
         for i, (name, (at, share)) in enumerate(series.items()):
             role, style = _LOOKS[i % len(_LOOKS)]
             axes.plot(
-                at * unit, share, style, color=figures.colour(role), label=figures.shorten(name, 22),
+                at * unit, share, style, color=colour(role), label=shorten(name, 22),
                 linewidth=1.4, marker="os^D"[i // 4 % 4], markersize=3.5,
             )  # fmt: skip
         axes.plot(x, worst[:, 0], "-", color=ink, linewidth=2.3, label="worst case", marker="o", markersize=4)
         chance = 1 / len(content["classifier"]["classes"])
-        axes.axhline(chance, color=figures.colour("muted"), linestyle=":", linewidth=1)
+        axes.axhline(chance, color=colour("muted"), linestyle=":", linewidth=1)
         positive = [eps for eps in grid if eps > 0]
         if len(positive) > 2:  # Grids double: 0.5, 1, 2, 4 …; below the first it is straight, down to 0.
             axes.set_xscale("symlog", base=2, linthresh=positive[0] * unit)
@@ -61,7 +62,7 @@ def eps_curve(content: Row) -> figures.Chart:
             frameon=False, handlelength=2.2, columnspacing=1.2, borderaxespad=0.1,
         )  # fmt: skip
         said = "; ".join(f"{distance(r['eps'], norm)}: {triple(r['accuracy'])}" for r in rows)
-        return figures.chart(
+        return chart(
             figure, "Right answers over eps", f"worst case {said}",
             "Band: interval of the worst case. Dotted across: guessing among equally frequent classes.",
         )  # fmt: skip
@@ -78,7 +79,7 @@ def _spread(n: int, most: int) -> list[int]:
     return list(range(n - 1, -1, -step))[::-1]
 
 
-def convergence_charts(found: Row) -> list[figures.Chart]:
+def convergence_charts(found: Row) -> list[Chart]:
     """What a longer PGD still finds: accuracy and loss over steps."""
     steps = found["iterations"]
     how: dict[str, Any] = {"x_label": "steps of PGD", "markers": len(steps) < 30}
@@ -93,7 +94,7 @@ def convergence_charts(found: Row) -> list[figures.Chart]:
     return made
 
 
-def recall_chart(content: Row, eps: float) -> figures.Chart:
+def recall_chart(content: Row, eps: float) -> Chart:
     """Recall of each class under the worst case at an eps, and without an attack where the grid has eps 0."""
     clean = worst_at(content, 0.0)
     before = clean["per_class"] if clean["eps"] == 0 else {}
@@ -105,16 +106,16 @@ def recall_chart(content: Row, eps: float) -> figures.Chart:
         for name, (value, low, high) in worst_at(content, eps)["per_class"].items()
     ]  # fmt: skip
     at = distance(eps, content["threat"]["norm"])
-    chart = figures.intervals(
-        f"Share of each class still found at eps {at}", rows, limits=(-0.02, 1.02), width=figures.WIDE,
+    made = figures.intervals(
+        f"Share of each class still found at eps {at}", rows, limits=(-0.02, 1.02), width=WIDE,
         shares=True,
     )  # fmt: skip
     return dataclasses.replace(
-        chart, caption="Hollow: without an attack. Dots: the worst case over all attacks, with its interval."
+        made, caption="Hollow: without an attack. Dots: the worst case over all attacks, with its interval."
     )
 
 
-def corruption_chart(content: Row) -> figures.Chart:
+def corruption_chart(content: Row) -> Chart:
     """Accuracy under each corruption: the middle severity with its interval, all of them as points."""
     kinds: dict[str, dict[int, Sequence[float]]] = {}
     for row in content["corruptions"]:
@@ -130,11 +131,11 @@ def corruption_chart(content: Row) -> figures.Chart:
                 "points": [by[severity][0] for severity in sorted(by)],
             }
         )  # fmt: skip
-    chart = figures.intervals(
-        "Right answers under corruptions", rows, limits=(-0.02, 1.02), width=figures.WIDE, shares=True
+    made = figures.intervals(
+        "Right answers under corruptions", rows, limits=(-0.02, 1.02), width=WIDE, shares=True
     )
     caption = "Hollow: without. Dots: the middle severity, with its interval; small ones: each severity."
-    return dataclasses.replace(chart, caption=caption)
+    return dataclasses.replace(made, caption=caption)
 
 
 def gallery(folder: Path, content: Row, most: int = 12) -> list[Picture]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from plenish import files
 from plenish.metrics.caveats import describe
-from plenish.metrics.words import number, percent
+from plenish.metrics.words import fixed, number, percent
 from plenish.report.attack_figures import (
     convergence_charts,
     corruption_chart,
@@ -44,6 +45,8 @@ from plenish.wording import plural
 
 Row = Mapping[str, Any]
 PAGE = "attack.html"
+_LINE = 36
+"""Letters in a line of a cell."""
 _ON = {"all": "all right ones", "left": "what is left"}
 _SIGNS = {"passed": "✓ passed", "failed": "✗ failed", "unknown": "– not known"}
 
@@ -119,12 +122,14 @@ def _curve(content: Row) -> Section:
     for row in content["worst_case"]:
         n = content["data"]["images"]
         by = sorted(row.get("found_by", {}).items(), key=lambda pair: -pair[1])
+        found = ", ".join(f"{name}\u00a0{count:,}" for name, count in by if count)
         rows.append(
             {
-                "eps": distance(row["eps"], norm), "right under all attacks": triple(row["accuracy"]),
-                "balanced over classes": triple(row["balanced_accuracy"]),
+                "eps": distance(row["eps"], norm),
+                "right under all attacks, %": _in_two_lines(row["accuracy"], ".1f"),
+                "balanced over classes, %": _in_two_lines(row["balanced_accuracy"], ".1f"),
                 "no attack succeeded": f"{round(row['accuracy'][0] * n):,} of {n:,}",
-                "found by": ", ".join(f"{name} {count:,}" for name, count in by if count) or "–",
+                "found by": textwrap.fill(found, _LINE) or "–",
             }
         )  # fmt: skip
     lead = (
@@ -146,20 +151,26 @@ def _attacks(content: Row) -> Section:
         by = {result["eps"]: result for result in attack["results"]}
         seconds = sum(result.get("seconds") or 0 for result in attack["results"])
         rows.append(
-            {"attack": attack["name"], "kind": attack["kind"], "made on": _ON[attack["on"]]}
-            | {distance(eps, norm): percent(by[eps]["accuracy"]) if eps in by else "–" for eps in grid}
-            | {"time": duration(seconds)}
+            {"attack": attack["name"], "kind, made on": f"{attack['kind']}\n{_ON[attack['on']]}"}
+            | {
+                distance(eps, norm): fixed(100 * by[eps]["accuracy"], ".1f") if eps in by else "–"
+                for eps in grid
+            }
         )  # fmt: skip
         options = {key.replace("_", " "): value for key, value in attack.get("parameters", {}).items()}
-        asked.append({"attack": attack["name"], "options": ", ".join(
-            f"{key} {_short(value)}" for key, value in options.items()
-        ) or "–"})  # fmt: skip
+        words = ", ".join(f"{key}\u00a0{_short(value)}" for key, value in options.items())
+        asked.append(
+            {
+                "attack": attack["name"], "time": duration(seconds),
+                "options": textwrap.fill(words, 2 * _LINE) or "–",
+            }
+        )  # fmt: skip
     return Section("attacks", "What each attack leaves", [
-        Table(rows, "Right answers by eps", words=["kind", "made on"]), Text(
+        Table(rows, "Right answers, %, by eps", words=["kind, made on"]), Text(
             "Attacks on what is left see only the images on which those above them found nothing, at this or "
             "a smaller eps; their numbers are what is left after them all." if left else ""
         ),
-        Table(asked, "Options of each attack", words=["options"], folded=True),
+        Table(asked, "Time and options of each attack", words=["time", "options"], folded=True),
     ])  # fmt: skip
 
 
@@ -168,7 +179,7 @@ def _recall(content: Row, gate: Gate) -> Section:
     names = list(content["worst_case"][0]["per_class"])
     rows = [
         {"class": name}
-        | {distance(row["eps"], norm): triple(row["per_class"][name], ".0f") for row in content["worst_case"]}
+        | {distance(row["eps"], norm): _in_two_lines(row["per_class"][name]) for row in content["worst_case"]}
         for name in names
     ]
     lead = (
@@ -184,7 +195,7 @@ def _recall(content: Row, gate: Gate) -> Section:
             break
     return Section("classes", "Which classes suffer?", [
         Charts([recall_chart(content, shown)], wide=True),
-        Table(rows, "Recall, %, by eps, with intervals", words=words, folded=len(rows) > 12),
+        Table(rows, "Recall, %, by eps, with intervals below", words=words, folded=len(rows) > 12),
     ], lead=lead)  # fmt: skip
 
 
@@ -220,7 +231,14 @@ def _values(values: Row, norm: str) -> str:
         else:
             text = " · ".join(map(_short, value)) if isinstance(value, list) else _short(value)
         shown.append(f"{key.replace('_', ' ')} {text}")
-    return ", ".join(shown) or "–"
+    lists = any(isinstance(value, list) for value in values.values())
+    return ("\n" if lists else ", ").join(shown) or "–"
+
+
+def _in_two_lines(value: Sequence[float | None], spec: str = ".0f") -> str:
+    """A share in %, its interval below it, so that a table has room for as many columns as there are eps."""
+    share, low, high = (fixed(None if one is None else 100 * one, spec) for one in value)
+    return share if low == "–" or high == "–" else f"{share}\n{low} to {high}"
 
 
 def _short(value: Any) -> str:
@@ -248,7 +266,7 @@ def _corruptions(content: Row) -> Section | None:
         return None
     kinds: dict[str, dict[int, str]] = {}
     for row in found:
-        kinds.setdefault(row["name"], {})[row["severity"]] = triple(row["accuracy"], ".0f")
+        kinds.setdefault(row["name"], {})[row["severity"]] = _in_two_lines(row["accuracy"])
     levels = sorted({row["severity"] for row in found})
     rows = [
         {"corruption": name.replace("-", " ")} | {f"severity {s}": by.get(s, "–") for s in levels}
@@ -260,7 +278,7 @@ def _corruptions(content: Row) -> Section | None:
     )
     return Section("corruptions", "And without an adversary?", [
         Charts([corruption_chart(content)], wide=True),
-        Table(rows, "Right answers, %, with intervals", words=list(rows[0])[1:]),
+        Table(rows, "Right answers, %, with intervals below", words=list(rows[0])[1:]),
     ], lead=lead)  # fmt: skip
 
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plenish.metrics.words import percent
+from plenish.robustness.radius import distance as distance
 
 Row = Mapping[str, Any]
-_MOST_STEPS = 64
-"""Larger radii are written as a number: 0.3, not 76.5/255."""
 UNTRIED = "Attacks that were not tried may succeed where these did not."
 
 
@@ -108,14 +107,6 @@ def flag_words(name: str) -> Words:
     return FLAGS.get(name) or Words(name.replace("-", " ").capitalize(), "", "")
 
 
-def distance(eps: float, norm: str) -> str:
-    """A radius as people write it: 4/255 of the largest change, 0.5 of a Euclidean length."""
-    steps = 255 * eps
-    if norm == "linf" and abs(4 * steps - round(4 * steps)) < 1e-6 and 0 < steps <= _MOST_STEPS:
-        return f"{steps:g}/255"
-    return f"{eps:.4g}"
-
-
 def norm_words(norm: str) -> str:
     """What a radius limits."""
     return {
@@ -138,7 +129,7 @@ def held(content: Row, row: Row) -> str:
     kept = round(row["accuracy"][0] * n)
     at = distance(row["eps"], content["threat"]["norm"])
     if not kept:
-        return f"At eps {at} none of {n:,} images is right: an attack succeeded on all that were"
+        return f"At eps {at} none of {n:,} images stays right under attack"
     return f"At eps {at} no attack tried succeeded on {kept:,} of {n:,} images"
 
 

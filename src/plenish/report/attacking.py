@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plenish import files, invocation
+from plenish.configuration import option_name
 from plenish.datasets.dataset import Dataset
 from plenish.errors import AlreadyMade
 from plenish.metrics.words import percent
@@ -20,6 +21,8 @@ from plenish.robustness.evaluation_config import EvaluationConfig
 from plenish.training.classifier_model import CLASSIFIER
 
 Row = Mapping[str, Any]
+_ASKED = ("fail_under", "at")
+"""Options that change what is said of a result, and not the result."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +66,13 @@ def attack_with_page(
         InputError: the classifier does not fit the Dataset, an option is impossible, or OUT exists.
     """
     at, dataset = options.chosen(how.grid), Dataset.open(data)
+    target = {name: value for name, value in dataclasses.asdict(options).items() if name not in _ASKED}
     made_of = {
         "classifier": str(source), "files": _files(source, options), "how": dataclasses.asdict(how),
-        "options": dataclasses.asdict(options), "data": dataset.provenance(),
+        "options": target, "data": dataset.provenance(),
     }  # fmt: skip
     try:
-        with files.atomic_dir(out, made_of) as folder:
+        with files.atomic_dir(out, made_of, besides=[option_name(name)[2:] for name in _ASKED]) as folder:
             found = evaluate(
                 source, dataset, how, weights=options.weights, mean=options.mean, std=options.std,
                 perturber=options.perturber,
@@ -76,12 +80,18 @@ def attack_with_page(
             content = {**found.content, "command": invocation.record()}
             dataclasses.replace(found, content=content).write(folder)
             content = files.read_record(folder / RESULT)
-            gate = Gate.of(content, options.fail_under, at)
-            write_attack_page(folder, content, gate)
-            write_sarif(folder, content, gate)
-    except AlreadyMade:
+            _write_answer(folder, content, Gate.of(content, options.fail_under, at))
+    except AlreadyMade:  # What is asked of it may be another.
         content = files.read_record(out / RESULT)
+        gate = Gate.of(content, options.fail_under, at)
+        _write_answer(out, {**content, "command": invocation.record() or content.get("command")}, gate)
     return Answer(content, Gate.of(content, options.fail_under, at), out / PAGE)
+
+
+def _write_answer(folder: Path, content: Row, gate: Gate) -> None:
+    """Write the page and the log, over older ones."""
+    write_attack_page(folder, content, gate)
+    write_sarif(folder, content, gate)
 
 
 def _files(source: str | Path, options: AttackOptions) -> list[str]:

@@ -98,6 +98,11 @@ def write_report(
             f"{out} is no HTML file; a report is one: give a name that ends in .html, or a folder."
         )
     inputs = gather(**given, split=split)
+    if inputs.run is not None and inputs.run.kind == "classifier":
+        raise InputError(
+            f"{run} is a classifier's Run, and a report is of a generator's; a classifier's page is its "
+            "report.html, which --test writes, and 'plenish predict' and 'plenish attack' write others."
+        )
     if out.suffix.lower() in (".html", ".htm"):
         files.refuse_existing(out)
         with files.reporting_disk(out):

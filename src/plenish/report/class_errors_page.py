@@ -12,6 +12,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.metrics.caveats import describe
 from plenish.metrics.words import interval, percent
 from plenish.report import figures
+from plenish.report.chart_canvas import Chart
 from plenish.report.page import Card, Charts, Notes, Pictures, Section, Table, Text, render_page
 from plenish.report.pictures import Picture, sheet
 from plenish.study.class_autoencoders import Found
@@ -89,7 +90,7 @@ def _telling(content: Mapping[str, Any], errors: ClassErrors) -> Section:
     return Section("telling", "Telling the classes apart", [Charts(charts), Table(rows)])
 
 
-def _differences(found: ClassErrors) -> figures.Chart:
+def _differences(found: ClassErrors) -> Chart:
     difference = found.difference()
     low, high = np.quantile(difference, [0.002, 0.998])
     edges = np.linspace(float(low), float(high), 31)
@@ -103,7 +104,7 @@ def _differences(found: ClassErrors) -> figures.Chart:
     )  # fmt: skip
 
 
-def _roc(found: ClassErrors, content: Mapping[str, Any]) -> figures.Chart:
+def _roc(found: ClassErrors, content: Mapping[str, Any]) -> Chart:
     order = np.argsort(-found.difference(), kind="stable")
     second = found.codes[order] == 1
     hits = np.append(0, np.cumsum(second) / max(second.sum(), 1))

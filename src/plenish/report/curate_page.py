@@ -15,7 +15,7 @@ from plenish.datasets.curation_steps import STEPS, Step
 from plenish.datasets.dataset import Dataset
 from plenish.metrics.curate import CurateConfig, Curated, funnel_rows, words_of
 from plenish.metrics.curation import curate_dataset
-from plenish.report.figures import SERIES, Chart, canvas, chart, colour, shorten
+from plenish.report.chart_canvas import SERIES, Chart, canvas, chart, colour, shorten
 from plenish.report.page import Card, Charts, Pictures, Section, Table, Text, render_page
 from plenish.report.pictures import Picture, sheet
 from plenish.wording import plural

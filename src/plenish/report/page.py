@@ -11,7 +11,7 @@ import jinja2
 
 from plenish._version import __version__
 from plenish.metrics.words import number
-from plenish.report.figures import Chart
+from plenish.report.chart_canvas import Chart
 from plenish.report.pictures import Picture
 
 INTENDED_USE = (

@@ -20,6 +20,7 @@ from plenish.report import pictures
 from plenish.report.classification_sections import measured_sections
 from plenish.report.page import Card, Facts, Notes, Pictures, Section, Table, Text, render_page
 from plenish.report.slide_prediction_page import MOST_ROWS, made_section, write_slides_page
+from plenish.robustness.hardened_run import hardened
 from plenish.runs import Run
 from plenish.slides.given import are_slides
 from plenish.wording import plural
@@ -36,6 +37,7 @@ def write_run_page(run: Run) -> Path | None:
         "classifier": config["classifier"], "loss": config["loss"], "steps": config["steps"],
         "Dataset": data["name"], "split": data["split_name"], "images trained on": data["images"],
         "best step": run.status.get("best", {}).get("step"), "test part read": run.status.get("test_reads"),
+        **_beside(config), **_hardening(run),
     }  # fmt: skip
     sections = [
         *measured_sections(measured, "test images"), Section("run", "How it was trained", [Facts(facts)]),
@@ -46,6 +48,22 @@ def write_run_page(run: Run) -> Path | None:
     )  # fmt: skip
     files.write_text(run.path / "report.html", html)
     return run.path / "report.html"
+
+
+def _beside(config: Mapping[str, Any]) -> dict[str, str]:
+    """The generated images that a classifier was trained on, too."""
+    made = config.get("synthetic")
+    share = f", {percent(config['share'], '.0f')} of each batch" if config.get("share") else ""
+    return {"generated images": f"{made['images']:,} of {made['name']}{share}"} if made else {}
+
+
+def _hardening(run: Run) -> dict[str, str]:
+    said = hardened(run)
+    found = said.get("val")
+    if not found:
+        return said
+    clean, robust = percent(found["balanced_accuracy"]), percent(found["robust_balanced_accuracy"])
+    return said | {"val": f"balanced accuracy {clean}, and {robust} against {found['attack']}"}
 
 
 def predict_with_page(

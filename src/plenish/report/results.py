@@ -11,7 +11,7 @@ import pandas as pd
 from plenish.metrics.likeness_words import describe_excess
 from plenish.metrics.words import comparable, is_known, number, percent, with_interval
 from plenish.report import figures
-from plenish.report.figures import Chart
+from plenish.report.chart_canvas import WIDE, WIDTH, Chart
 from plenish.report.headline import fidelity_card, of_better
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Charts, Facts, Notes, Section, Table, Text
@@ -203,7 +203,7 @@ def _arm_chart(metric: str, result: Row, limits: tuple[float, float], *, wide: b
         )  # fmt: skip
     return figures.intervals(
         METRIC_NAMES[metric], entries, x_label="higher is better", limits=limits,
-        chance=_chance(metric, result), width=figures.WIDE if wide else figures.WIDTH,
+        chance=_chance(metric, result), width=WIDE if wide else WIDTH,
         shares=metric == PRIMARY_METRIC,
     )  # fmt: skip
 
@@ -217,7 +217,7 @@ def _difference_chart(metric: str, result: Row, *, wide: bool) -> Chart:
             {**row, "label": row["arm"], "value": row["mean"], "role": role, "verdict": verdict or role}
         )
     title = f"{METRIC_NAMES[metric]}, difference from real"
-    width = figures.WIDE if wide else figures.WIDTH
+    width = WIDE if wide else WIDTH
     shares = metric == PRIMARY_METRIC
     label = f"{'points; ' if shares else ''}right of the line: better"
     return figures.intervals(title, entries, zero=True, x_label=label, width=width, shares=shares)

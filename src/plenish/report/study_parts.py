@@ -8,6 +8,7 @@ from typing import Any
 from plenish.metrics.caveats import describe
 from plenish.metrics.words import percent, with_interval
 from plenish.report import figures
+from plenish.report.chart_canvas import WIDE, Chart
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Charts, Notes, Section, Table, Text
 from plenish.report.results import study_blocks
@@ -157,7 +158,7 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-def _robust_chart(study: Mapping[str, Any], title: str) -> figures.Chart:
+def _robust_chart(study: Mapping[str, Any], title: str) -> Chart:
     """Robust balanced accuracy of each arm; a diamond for the same images without attack."""
     robust, entries = study["robust"], []
     for arm in study["arms"]:
@@ -173,7 +174,7 @@ def _robust_chart(study: Mapping[str, Any], title: str) -> figures.Chart:
         )  # fmt: skip
     title = f"{title} at {radius(robust['threat'])}"
     return figures.intervals(
-        title, entries, x_label="higher is better", limits=(0.0, 1.0), width=figures.WIDE, shares=True
+        title, entries, x_label="higher is better", limits=(0.0, 1.0), width=WIDE, shares=True
     )
 
 

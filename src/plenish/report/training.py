@@ -9,7 +9,7 @@ import pandas as pd
 
 from plenish.metrics.words import number, percent
 from plenish.report import figures, pictures
-from plenish.report.figures import Chart
+from plenish.report.chart_canvas import Chart
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Charts, Notes, Pictures, Section, Table, Text, plain
 from plenish.report.pictures import Picture

@@ -18,6 +18,7 @@ from plenish.robustness.attack_plan import ITERATIVE, Plan, Step
 from plenish.robustness.attacked_images import AttackedImages
 from plenish.robustness.gradient_attacks import STEP_SHARE, pgd, steps_of_pgd
 from plenish.robustness.gradients import Precision, untouched
+from plenish.robustness.radius import distance
 from plenish.robustness.target import Target
 from plenish.robustness.threat import Norm, lengths
 from plenish.robustness.visited import plain_logits
@@ -152,7 +153,7 @@ class Campaign:
         rows = np.flatnonzero(found.right if step.all_images else found.right_at(eps))
         right = found.right.copy() if step.all_images else found.right_at(eps)
         for piece in chunks(len(rows), self.batch):
-            bar.note(f"{step.name} at eps {eps:.4g}")
+            bar.note(f"{step.name} at eps {distance(eps, self.norm)}")
             here = rows[piece]
             images, labels = self.read(here)
             tried = step.function(

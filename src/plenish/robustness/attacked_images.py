@@ -127,8 +127,8 @@ def rows_of(
         origin: provenance of the Dataset and split that the classifier was trained on, where it is known.
 
     Raises:
-        InputError: no such Dataset, split or part, images without classes, or the classifier was trained on
-            another split of it.
+        InputError: no such Dataset, split or part, a part of a synthetic one, images without classes, or the
+            classifier was trained on another split of it.
     """
     data = Dataset.open(data) if isinstance(data, (str, Path)) else data
     if data.labels.kind != "categorical":
@@ -139,6 +139,10 @@ def rows_of(
     home = origin is not None and origin.get("pixels_hash") == data.manifest.pixels_hash
     caveats = []
     if data.is_synthetic:
+        if config.split or config.part != EvaluationConfig.part:
+            raise InputError(
+                f"{data.path} is synthetic and is attacked as a whole; leave out --part and --split."
+            )
         rows = data.all_rows()
         caveats.append(Caveat("generated-test", {"intervals": True}))
     else:

@@ -127,6 +127,8 @@ def _noise(found: Evidence) -> Flag:
 def _chance(found: Evidence) -> Flag:
     name, chance, last = "reaches-chance", 1 / found.classes, found.worst[-1] / found.n
     values = {"eps": found.grid[-1], "accuracy": last, "chance": chance}
+    if found.worst[0] / found.n <= chance:  # There was nothing to bring down.
+        return Flag(name, "unknown", values)
     if last <= chance:
         return _flag(name, True, **values)
     if found.at_half is None:

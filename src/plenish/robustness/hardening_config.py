@@ -11,7 +11,7 @@ from plenish.errors import InputError, unknown
 from plenish.robustness.radius import as_eps
 
 Method = Literal["pgd", "trades", "mart", "free", "fast", "none"]
-_STEPS: dict[str, int] = {"pgd": 10, "trades": 10, "mart": 10, "free": 8, "fast": 1, "none": 0}
+_STEPS: dict[str, int] = {"pgd": 10, "trades": 10, "mart": 10, "free": 8, "fast": 1}
 _BETA: dict[str, float] = {"trades": 6.0, "mart": 5.0}
 """The published weights of the second term."""
 _EPS: dict[str, float] = {"linf": 4 / 255, "l2": 0.5}
@@ -66,12 +66,20 @@ class HardeningConfig:
 
     def _check_others(self) -> None:
         """Refuse options of another method."""
+        for name in ("attack_steps", "step_size") if self.method == "none" else ():
+            if getattr(self, name) is not None:
+                raise InputError(
+                    f"{option_name(name)} is of the attack on training images, and --method none makes none; "
+                    "leave it out."
+                )
         if self.method == "fast" and self.attack_steps not in (None, 1):
             raise InputError("--method fast takes one step of the attack; --method pgd takes --attack-steps.")
         if self.beta is not None and self.method not in _BETA:
             raise InputError(f"--beta is an option of --method trades and mart, not of {self.method}.")
         if self.awp and self.method in ("free", "none"):
             raise InputError(f"--awp goes with --method pgd, trades, mart or fast, not with {self.method}.")
+        if self.awp_warmup != HardeningConfig.awp_warmup and not self.awp:
+            raise InputError("--awp-warmup is an option of --awp, which is not given.")
 
     @property
     def radius(self) -> float:
@@ -82,10 +90,11 @@ class HardeningConfig:
     def resolved(self) -> HardeningConfig:
         """The same with what follows from the method and eps filled in."""
         share = {"fast": 1.25, "free": 1.0}.get(self.method, 0.25)
+        step_size = None if self.method == "none" else share * self.radius
         return dataclasses.replace(
             self,
-            attack_steps=self.attack_steps or _STEPS[self.method] or None,
-            step_size=self.step_size or share * self.radius,
+            attack_steps=self.attack_steps or _STEPS.get(self.method),
+            step_size=self.step_size or step_size,
             beta=_BETA.get(self.method) if self.beta is None else self.beta,
         )
 
@@ -94,5 +103,5 @@ def _distance(typed: float | str) -> float:
     """A distance that is typed as a number or a fraction, such as 4/255; InputError unless above 0."""
     found = as_eps(typed)
     if not (math.isfinite(found) and found > 0):
-        raise InputError(f"--eps is a distance above 0 in units of [0, 1], as 4/255 or 0.02; not '{typed}'.")
+        raise InputError(f"--eps is a distance above 0 in units of [0, 1], as 4/255 or 0.02; not {found:g}.")
     return found

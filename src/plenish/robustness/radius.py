@@ -1,4 +1,4 @@
-"""A radius as it is typed, without torch, so that a command's help need not load it."""
+"""A radius as it is typed and written, without torch, so that a command's help need not load it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from typing import SupportsFloat
 
 from plenish.errors import InputError
+from plenish.wording import in_levels
 
 _NUMBER = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
 _EPS = re.compile(rf"\s*({_NUMBER})\s*(?:/\s*({_NUMBER})\s*)?", re.ASCII)
@@ -25,6 +26,11 @@ def parse_eps(text: str) -> float:
             value=text,
         )
     return eps
+
+
+def distance(eps: float, norm: str) -> str:
+    """A radius as people write it: 4/255 of the largest change, 0.5 of a Euclidean length."""
+    return (in_levels(eps) if norm == "linf" else None) or f"{eps:.4g}"
 
 
 def as_eps(typed: float | str) -> float:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ SUFFIXES = {
     ".pt2": "torch.export",
 }  # fmt: skip
 """Which kind of model a file holds, by the end of its name."""
+_SAVED_BY = {"torchscript": "torch.jit.save", "torch.export": "torch.export.save"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,11 +204,32 @@ def _loaded(path: Path, kind: str) -> nn.Module:
             program: nn.Module = torch.export.load(path).module()
             return program
     except Exception as error:  # what the loaders raise on other files has no type in common
-        fix = (
-            "for a state dict, give timm:NAME with --weights"
-            if kind == "torchscript" else "save it again with torch.export.save"
-        )  # fmt: skip
-        raise InputError(f"{path} holds no {kind} model ({first_line(error).rstrip('.')}); {fix}.") from None
+        raise InputError(f"{path} {_why_not(path, kind, error)}.") from None
+
+
+def _why_not(path: Path, kind: str, error: Exception) -> str:
+    """Why a file is not opened, and what to give."""
+    held, save = _held_in(path), f"save the network with {_SAVED_BY[kind]}"
+    if held == kind:
+        return f"does not open in this version of PyTorch ({first_line(error).rstrip('.')}); {save} here"
+    if held == "weights":
+        return f"holds weights and no network; give {TIMM}NAME with --weights {path}, or {save}"
+    if held:
+        ending = next(suffix for suffix, of in SUFFIXES.items() if of == held)
+        return f"holds a {held} model; give it a name that ends in {ending}"
+    return f"is damaged or no {kind} file; {save}"
+
+
+def _held_in(path: Path) -> str:
+    """What PyTorch wrote into a file: torchscript, torch.export or weights; empty where that is not seen."""
+    with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        names = {name.partition("/")[2] or name for name in archive.namelist()}
+        if any(name.startswith("code/") for name in names):
+            return "torchscript"
+        if names & {"archive_format", "serialized_exported_program.json"}:
+            return "torch.export"
+        return "weights" if "data.pkl" in names else ""
+    return ""
 
 
 def _target(
@@ -309,7 +332,11 @@ def _session(path: Path, expected: Expected) -> tuple[Callable[[Any], Any], int 
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise InputError(f"{path} holds no ONNX model ({first_line(error).rstrip('.')}).") from None
+        if type(error).__name__ == "InvalidProtobuf":
+            raise InputError(
+                f"{path} is damaged or no ONNX file; export the network with torch.onnx.export."
+            ) from None
+        raise InputError(f"{path} is refused by onnxruntime ({first_line(error).rstrip('.')}).") from None
     inputs = session.get_inputs()
     shape = list(inputs[0].shape)
     wanted = [None, expected.channels, expected.size, expected.size]

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from plenish.report import figures
-from plenish.report.figures import SERIES, Chart
+from plenish.report.chart_canvas import SERIES, Chart
 from plenish.report.training import GROUPS, training_charts
 from plenish.runs import Run
 from plenish.studio.wordbook import Words

@@ -92,8 +92,7 @@ class DrawingOptions:
             five times as many as there are images.
         doping: schedule of synthetic images mixed in to fill each class but the largest up to a target, down
             to real images: 4700x2 1000x2 realx3, in epochs or as shares, or decaying, ham10000-1, ham10000-2;
-            a target of 50% is half the images of the largest class. Needs --synthetic; without --doping and
-            --share all its images are mixed in.
+            a target of 50% is half the images of the largest class. Needs a synthetic Dataset.
         share: share of synthetic images in every batch; real ones and synthetic ones each come in epochs of
             their own.
     """
@@ -184,23 +183,26 @@ class DrawingOptions:
         return max(stage.count(int(counts.max())) for stage in self.stages())
 
 
-def check_enough(options: DrawingOptions, images: Images, names: Sequence[str]) -> None:
+def check_enough(
+    options: DrawingOptions, images: Images, names: Sequence[str], beside: str = "--synthetic"
+) -> None:
     """Refuse doping for which there are too few synthetic images.
 
     Args:
         options: what is asked for, checked.
         images: training images, the real ones first.
         names: the classes.
+        beside: the option that takes synthetic images, for messages.
 
     Raises:
         InputError: no synthetic images, or too few of a class for the largest target.
     """
     if options.share and images.n_real == len(images.y):
-        raise InputError("--share is of synthetic images, and there are none; give a synthetic Dataset.")
+        raise InputError(f"--share is of synthetic images, and there are none; give them with {beside} DATA.")
     if not options.doping:
         return
     if images.real is None:
-        raise InputError("--doping mixes in synthetic images; give them with --synthetic DATA.")
+        raise InputError(f"--doping mixes in synthetic images; give them with {beside} DATA.")
     real, there = (np.bincount(y, minlength=len(names)) for y in np.split(images.y, [images.real]))
     target = options.most_filled(real)
     wanted = fill(real, target)
