@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
+import matplotlib.figure
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,8 @@ from plenish import settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
+from plenish.metrics import features
+from plenish.metrics.domain import DomainConfig
 from plenish.training import budget, classifier_time, trial
 
 # Property tests try the same examples in each run; `--hypothesis-profile default` tries new ones.
@@ -27,6 +32,10 @@ DEVICE = os.environ.get("PLENISH_TEST_DEVICE", "cpu")
 if DEVICE == "cpu":
     # Before anybody asks: what tests leave to --device auto, in processes of their own too, stays here.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # For accelerators it has not begun to use, torch keeps the stack at each seeding, which takes a
+    # millisecond in a test.
+    for accelerator in (torch.cuda, torch.mtia, torch.xpu):
+        accelerator.manual_seed_all = lambda seed: None
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +59,45 @@ def _environment() -> dict[str, str]:
 def _quiet() -> Iterator[None]:
     with settings.use(quiet=True):
         yield
+
+
+SAVE_FIGURE = matplotlib.figure.Figure.savefig
+
+
+def _save_blank(self: matplotlib.figure.Figure, file: Any, **how: Any) -> None:
+    """Write a blank in the place of a chart; other pictures as ever."""
+    if how.get("format") == "svg":
+        file.write('<svg viewBox="0 0 1 1"></svg>')
+    else:
+        SAVE_FIGURE(self, file, **how)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _blank_charts() -> Iterator[None]:
+    """Charts are composed and not drawn: of a short training, drawing its report takes most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matplotlib.figure.Figure, "savefig", _save_blank)
+        yield
+
+
+@pytest.fixture
+def drawn_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of how charts look."""
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", SAVE_FIGURE)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_fits() -> Iterator[None]:
+    """Domain extractors are fitted for a moment: tests that need good features ask for `whole_fits`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "DomainConfig", functools.partial(DomainConfig, steps=40, batch=32))
+        yield
+
+
+@pytest.fixture
+def whole_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Domain extractors as users have them."""
+    monkeypatch.setattr(features, "DomainConfig", DomainConfig)
 
 
 @pytest.fixture(autouse=True)
