@@ -61,6 +61,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+WHOLE_FITS = ("datasets", "latent", "metrics", "robustness", "studio", "study")
+"""Folders of tests that rest on features as good as users have them."""
 SAVE_FIGURE = matplotlib.figure.Figure.savefig
 
 
@@ -86,18 +88,13 @@ def drawn_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", SAVE_FIGURE)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _short_fits() -> Iterator[None]:
-    """Domain extractors are fitted for a moment: tests that need good features ask for `whole_fits`."""
+@pytest.fixture(scope="module", autouse=True)
+def _short_fits(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fit domain extractors for a moment, but where tests are about what their features tell."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features, "DomainConfig", functools.partial(DomainConfig, steps=40, batch=32))
+        if request.path.parent.name not in WHOLE_FITS:
+            patch.setattr(features, "DomainConfig", functools.partial(DomainConfig, steps=40, batch=32))
         yield
-
-
-@pytest.fixture
-def whole_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Domain extractors as users have them."""
-    monkeypatch.setattr(features, "DomainConfig", DomainConfig)
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import cuda_parts
 
+from benchmarks import cuda_parts
 from plenish import settings
 from plenish.training.engine import Engine
 

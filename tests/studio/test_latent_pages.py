@@ -14,7 +14,6 @@ from PIL import Image
 
 from .test_browser import browser, opened, problems  # type: ignore[import-not-found]  # noqa: F401
 
-
 PICTURE = """place => {
   const image = document.querySelector(place);
   if (!image.complete || !image.naturalWidth) return "";

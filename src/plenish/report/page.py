@@ -198,18 +198,15 @@ def render_page(
         phantom: whether its images were drawn by a program; a banner then says so.
         stated_use: what the Dataset says it may be used for.
     """
-    return (
-        _templates()
-        .get_template("report.html.j2")
-        .render(
-            title=title,
-            subtitle=subtitle,
-            sections=list(filter(None, sections)),
-            cards=cards,
-            phantom=phantom,
-            intended_use=INTENDED_USE,
-            stated_use=stated_use,
-            version=__version__,
-            made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        )
+    template = _templates().get_template("report.html.j2")
+    return template.render(
+        title=title,
+        subtitle=subtitle,
+        sections=list(filter(None, sections)),
+        cards=cards,
+        phantom=phantom,
+        intended_use=INTENDED_USE,
+        stated_use=stated_use,
+        version=__version__,
+        made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
