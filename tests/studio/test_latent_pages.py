@@ -16,7 +16,7 @@ from .test_browser import browser, opened, problems  # type: ignore[import-not-f
 
 PICTURE = """place => {
   const image = document.querySelector(place);
-  if (!image.complete || !image.naturalWidth) return "";
+  if (!image || !image.complete || !image.naturalWidth) return "";
   const canvas = document.createElement("canvas");
   canvas.width = image.naturalWidth;
   canvas.height = image.naturalHeight;
