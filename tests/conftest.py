@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import hypothesis
 import matplotlib.figure
+import matplotlib.text
 import numpy as np
 import pytest
 import torch
@@ -61,38 +63,27 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-WHOLE_FITS = ("datasets", "latent", "metrics", "robustness", "studio", "study")
-"""Folders of tests that rest on features as good as users have them."""
+WHOLE = ("datasets", "latent", "metrics", "report", "robustness", "studio", "study")
+"""Folders whose tests are about charts, or about what the features of domain extractors tell."""
 SAVE_FIGURE = matplotlib.figure.Figure.savefig
 
 
-def _save_blank(self: matplotlib.figure.Figure, file: Any, **how: Any) -> None:
-    """Write a blank in the place of a chart; other pictures as ever."""
-    if how.get("format") == "svg":
-        file.write('<svg viewBox="0 0 1 1"></svg>')
-    else:
+def _save_words(self: matplotlib.figure.Figure, file: Any, **how: Any) -> None:
+    """Write the words of a chart alone; other pictures as ever."""
+    if how.get("format") != "svg":
         SAVE_FIGURE(self, file, **how)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _blank_charts() -> Iterator[None]:
-    """Charts are composed and not drawn: of a short training, drawing its report takes most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matplotlib.figure.Figure, "savefig", _save_blank)
-        yield
-
-
-@pytest.fixture
-def drawn_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of how charts look."""
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", SAVE_FIGURE)
+        return
+    words = [text.get_text() for text in self.findobj(matplotlib.text.Text)]
+    lines = "".join(f"<text>{html.escape(line)}</text>" for line in words if line)
+    file.write(f'<svg viewBox="0 0 1 1">{lines}</svg>')
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _short_fits(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fit domain extractors for a moment, but where tests are about what their features tell."""
+def _short_by_products(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Draw no charts, fit domain extractors for a moment: of a short training they take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.path.parent.name not in WHOLE_FITS:
+        if request.path.parent.name not in WHOLE:
+            patch.setattr(matplotlib.figure.Figure, "savefig", _save_words)
             patch.setattr(features, "DomainConfig", functools.partial(DomainConfig, steps=40, batch=32))
         yield
 

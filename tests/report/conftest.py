@@ -14,11 +14,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
 
 
 @pytest.fixture(autouse=True)
-def _drawn(drawn_charts: None) -> None:
-    """Here it is charts that are tested."""
-
-
-@pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     with settings.use(quiet=True):
         yield
