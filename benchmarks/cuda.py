@@ -97,10 +97,12 @@ def main() -> int:
     common = ["--device", options.device, *(["--tiny"] if options.tiny else [])]
     for name in options.parts:
         words = ["-m", "benchmarks.cuda_parts", name, *common, "--processes", str(options.processes)]
-        report(measure(name, words, HERE, LIMITS[name] * (4 if options.tiny else 1)))
+        # A machine that tries the script may be as busy as it likes: only a part that hangs is ended there.
+        report(measure(name, words, HERE, 1800 if options.tiny else LIMITS[name]))
         if options.baseline and name in STEPS:
             both = {"this": HERE, "baseline": options.baseline.resolve()}
-            found = {which: bench(name, path, options, BASELINE_LIMIT) for which, path in both.items()}
+            limit = 1800 if options.tiny else BASELINE_LIMIT
+            found = {which: bench(name, path, options, limit) for which, path in both.items()}
             report({"part": f"{name}, against the baseline", **found})
     return int(failed)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import html
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
+import matplotlib.figure
+import matplotlib.text
 import numpy as np
 import pytest
 import torch
@@ -15,6 +20,8 @@ from plenish import settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
+from plenish.metrics import features
+from plenish.metrics.domain import DomainConfig
 from plenish.training import budget, classifier_time, trial
 
 # Property tests try the same examples in each run; `--hypothesis-profile default` tries new ones.
@@ -27,6 +34,10 @@ DEVICE = os.environ.get("PLENISH_TEST_DEVICE", "cpu")
 if DEVICE == "cpu":
     # Before anybody asks: what tests leave to --device auto, in processes of their own too, stays here.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # For accelerators it has not begun to use, torch keeps the stack at each seeding, which takes a
+    # millisecond in a test.
+    for accelerator in (torch.cuda, torch.mtia, torch.xpu):
+        accelerator.manual_seed_all = lambda seed: None
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +60,31 @@ def _environment() -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     with settings.use(quiet=True):
+        yield
+
+
+WHOLE = ("datasets", "latent", "metrics", "report", "robustness", "studio", "study")
+"""Folders whose tests are about charts, or about what the features of domain extractors tell."""
+SAVE_FIGURE = matplotlib.figure.Figure.savefig
+
+
+def _save_words(self: matplotlib.figure.Figure, file: Any, **how: Any) -> None:
+    """Write the words of a chart alone; other pictures as ever."""
+    if how.get("format") != "svg":
+        SAVE_FIGURE(self, file, **how)
+        return
+    words = [text.get_text() for text in self.findobj(matplotlib.text.Text)]
+    lines = "".join(f"<text>{html.escape(line)}</text>" for line in words if line)
+    file.write(f'<svg viewBox="0 0 1 1">{lines}</svg>')
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_by_products(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Draw no charts, fit domain extractors for a moment: of a short training they take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name not in WHOLE:
+            patch.setattr(matplotlib.figure.Figure, "savefig", _save_words)
+            patch.setattr(features, "DomainConfig", functools.partial(DomainConfig, steps=40, batch=32))
         yield
 
 

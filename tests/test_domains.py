@@ -218,7 +218,7 @@ def test_a_policy_that_is_restricted_is_told(tmp_path: Path, capsys: pytest.Capt
         recipe.write_text(text % policy)
         with settings.use(quiet=False):
             train_gan(
-                data, tmp_path / policy, recipe=str(recipe), domain=domain, kimg=0.05, batch=8, width=4,
+                data, tmp_path / policy, recipe=str(recipe), domain=domain, kimg=0.02, batch=8, width=4,
                 validation=False,
             )  # fmt: skip
         used = Run.open(tmp_path / policy).config["config"]["augment"]["policy"]

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import cuda_parts
+from plenish import settings
+from plenish.training.engine import Engine
+
 HOME = Path(__file__).parents[2]
 
 
@@ -20,14 +24,30 @@ def _run(out: Path, *words: str) -> tuple[int, list[dict]]:
     return done.returncode, lines
 
 
-def test_every_part_of_the_speed_prints_its_line(tmp_path: Path) -> None:
-    code, lines = _run(tmp_path, "--parts", "card", "filters", "dcgan", "stylegan2", "flow")
+def test_every_part_prints_its_line(tmp_path: Path) -> None:
+    code, lines = _run(tmp_path, "--parts", "card", "filters")
     assert code == 0, lines
-    assert [line["part"] for line in lines] == ["card", "filters", "dcgan", "stylegan2", "flow"]
+    assert [line["part"] for line in lines] == ["card", "filters"]
     assert lines[0]["tflops"]["tf32"] > 0
     assert 0 < lines[1]["worst_relative_error"] < 1e-2
-    assert lines[2]["images_per_s"] > 0 < lines[3]["seconds_kimg"]
-    assert lines[4]["samples_per_s"] > 0 < lines[4]["tflops"]
+
+
+@pytest.mark.parametrize(
+    ("part", "figures"),
+    [
+        ("dcgan", ["images_per_s"]),
+        ("stylegan2", ["images_per_s", "seconds_kimg"]),
+        ("flow", ["samples_per_s", "tflops"]),
+    ],
+)
+def test_the_speed_of_a_training_is_measured(
+    part: str, figures: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLENISH_CUDA_GRAPHS", "off")  # So that what a part chooses ends with the test.
+    with settings.use(device="cpu", quiet=True):
+        found = cuda_parts.PARTS[part](Engine.from_settings(), True)
+    assert json.loads(json.dumps(found)) == found
+    assert all(found[name] > 0 for name in figures)
 
 
 @pytest.mark.slow

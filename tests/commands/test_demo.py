@@ -46,12 +46,25 @@ def _demo(data: Path, out: Path, *more: str) -> int:
     return cli.run([*words, "--threads", "1", *more])
 
 
-@pytest.mark.parametrize("parts", [pytest.param(("",), marks=pytest.mark.slow), ("train", "test")])
+SMALL = """
+family: flow
+network: {width: 16, max_width: 16, levels: 2}
+training: {batch: 32}
+schedule: {validate: 20}
+"""
+
+
+@pytest.mark.parametrize(
+    ("parts", "recipe"), [pytest.param(("",), None, marks=pytest.mark.slow), (("train", "test"), SMALL)]
+)
 def test_on_class_folders_also_without_val(
-    tmp_path: Path, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, parts: tuple[str, ...], recipe: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = _pictures(tmp_path / "pictures", n=120, parts=parts)
-    assert _demo(data, tmp_path / "out", "--json", "--domain", "radiology") == 0
+    data, how = _pictures(tmp_path / "pictures", n=80, parts=parts), ["--domain", "radiology"]
+    if recipe:
+        (tmp_path / "small.yaml").write_text(recipe)
+        how += ["--recipe", str(tmp_path / "small.yaml")]
+    assert _demo(data, tmp_path / "out", "--json", *how) == 0
     result = json.loads(capsys.readouterr().out)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert result["verdict"]
@@ -63,9 +76,9 @@ def test_on_class_folders_also_without_val(
         assert Run.open(tmp_path / "out" / folder).config["config"]["domain"] == "radiology"
     augment = Run.open(tmp_path / "out" / "generator").config["config"]["augment"]
     assert (augment["symmetry"], augment["policy"]) == ("none", "radiology")
-    assert _demo(data, tmp_path / "out", "--domain", "text") == 2
+    assert _demo(data, tmp_path / "out", *how, "--domain", "text") == 2
     assert "a demo with another domain" in capsys.readouterr().err
-    assert _demo(data, tmp_path / "out", "--domain", "radiology") == 0  # only what is missing is done again
+    assert _demo(data, tmp_path / "out", *how) == 0  # only what is missing is done again
     assert (tmp_path / "out" / "score" / "score.json").exists()
     assert len(list((tmp_path / "out" / "study" / "cells").glob("*.json"))) == 5
     assert (tmp_path / "out" / "study" / "cells" / "real-seed0.json").stat().st_mtime_ns == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,21 @@ def _file(tmp_path: Path, variants: dict, **more: object) -> str:
     return str(path)
 
 
+@pytest.fixture
+def in_this_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[], None]:
+    """From its call on, variants are trained here, which saves loading torch."""
+
+    def wait_for(command: list[str]) -> tuple[int, str]:
+        code = cli.run(command[command.index("train") :])
+        return code, capsys.readouterr().err.strip()
+
+    return lambda: monkeypatch.setattr("plenish.training.queue.wait_for", wait_for)
+
+
 def test_a_variant_that_fails_stops_no_other_and_is_tried_again(
-    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_this_process: Callable[[], None]
 ) -> None:
     data = stripes()
     variants = {
@@ -52,6 +66,7 @@ def test_a_variant_that_fails_stops_no_other_and_is_tried_again(
     assert run.config["config"]["network"]["latent_features"] == 3
     assert run.config["config"]["training"]["batch"] == 8
     variants["broken"]["training"]["batch"] = 8
+    in_this_process()
     made = train_queue(_file(tmp_path, variants), data.path, tmp_path / "q", only=["broken"])
     assert {row["state"] for row in made.rows} == {"complete"}
     values = [row["val_mse"] for row in made.rows]
@@ -60,8 +75,9 @@ def test_a_variant_that_fails_stops_no_other_and_is_tried_again(
 
 
 def test_a_queue_in_which_every_variant_fails_has_failed(
-    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_this_process: Callable[[], None]
 ) -> None:
+    in_this_process()
     broken = {"training": {"batch": 500}}
     words = [_file(tmp_path, {"a": broken, "b": broken}), str(stripes().path), str(tmp_path / "q")]
     assert cli.run(["train", "queue", *words, "--quiet", "--threads", "1"]) == 3

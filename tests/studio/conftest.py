@@ -89,4 +89,4 @@ def served(given: Path) -> Iterator[Served]:
     threading.Thread(target=lambda: said.extend(process.stderr or []), daemon=True).start()
     yield Served(f"http://127.0.0.1:{found[1]}", int(found[1]), given, said, process)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) in (0, 130)
+    assert process.wait(300) in (0, 130)

@@ -14,24 +14,38 @@ from PIL import Image
 
 from .test_browser import browser, opened, problems  # type: ignore[import-not-found]  # noqa: F401
 
+PICTURE = """place => {
+  const image = document.querySelector(place);
+  if (!image || !image.complete || !image.naturalWidth) return "";
+  const canvas = document.createElement("canvas");
+  canvas.width = image.naturalWidth;
+  canvas.height = image.naturalHeight;
+  canvas.getContext("2d").drawImage(image, 0, 0);
+  return canvas.toDataURL();
+}"""
+"""What an image shows, as text; empty while it loads, when it would still be drawn as it was before."""
+
 
 def _shown(page: Any, place: str) -> str:
-    """What an image shows now, as text."""
-    return str(
-        page.locator(place).evaluate(
-            """image => { const c = document.createElement('canvas'); c.width = image.naturalWidth;
-            c.height = image.naturalHeight;
-            c.getContext('2d').drawImage(image, 0, 0); return c.toDataURL(); }"""
-        )
-    )
+    """What an image shows as soon as it is loaded, as text."""
+    return str(page.wait_for_function(f"place => ({PICTURE})(place)", arg=place).json_value())
 
 
 def _changes(page: Any, place: str, act: Callable[[], None]) -> str:
-    """Do something and wait until an image shows something else."""
-    before = page.locator(place).get_attribute("src")
+    """Do something and wait until an image shows something else.
+
+    That its address changes is not enough: a slider has the same picture made twice, while it moves and when
+    it is let go.
+    """
+    before = _shown(page, place)
     act()
-    page.wait_for_function("([p, b]) => document.querySelector(p).src !== b", arg=[place, before])
-    return _shown(page, place)
+    other = f"([place, before]) => {{ const now = ({PICTURE})(place); return now === before ? '' : now; }}"
+    return str(page.wait_for_function(other, arg=[place, before]).json_value())
+
+
+def _comes_to_show(page: Any, place: str, picture: str) -> None:
+    """Wait until an image shows this."""
+    page.wait_for_function(f"([place, wanted]) => ({PICTURE})(place) === wanted", arg=[place, picture])
 
 
 @pytest.fixture
@@ -143,7 +157,7 @@ def test_an_edit_is_undone_linked_and_downloaded(opened: Callable[..., Any], tmp
     other = opened("/" + link.split("/", 3)[3])
     other.locator(f"{EDITED}[data-shown]").wait_for()
     other.locator("#page-edit .history").get_by_text("From a link").wait_for()
-    assert _shown(other, EDITED) == moved
+    _comes_to_show(other, EDITED, moved)
     broken = opened("/?tab=edit#edit=bm9wZQ")
     broken.locator("#page-edit .problem").get_by_text("cannot be read").wait_for()
 

@@ -224,15 +224,16 @@ def test_a_best_checkpoint_that_copies_is_warned_of(
         return score
 
     monkeypatch.setattr("plenish.metrics.validation.validator_of", validator)
-    data, how = stripes(), {"recipe": "flow-small", "batch": 10, "checkpoint_kimg": 0.1}
+    options = [*TINY, "schedule.validate=20"]
+    data, how = stripes(), {"recipe": "flow-small", "batch": 10, "checkpoint_kimg": 0.1, "options": options}
     with settings.use(quiet=False):
-        run = train_generator(data.path, tmp_path / "run", kimg=0.1, options=TINY, **how)
-        assert "50.0% of 300 samples look like copies" in capsys.readouterr().err
+        run = train_generator(data.path, tmp_path / "run", kimg=0.1, **how)
+        assert "50.0% of 20 samples look like copies" in capsys.readouterr().err
         assert isinstance(run, Run)
         assert run.status["best"]["copying"] == 1
         load_generator(run.path)
         assert "look like copies of training images; train anew" in capsys.readouterr().err
-        again = train_generator(data.path, tmp_path / "run", kimg=0.2, options=TINY, **how)
+        again = train_generator(data.path, tmp_path / "run", kimg=0.2, **how)
         assert isinstance(again, Run)
         assert again.status["best"] == {"checkpoint": "kimg-00000.200", "copying": 0, "kid_val": 9}
         capsys.readouterr()
@@ -276,16 +277,16 @@ def test_prolonged_equals_uninterrupted(stripes, tmp_path: Path, more: list[str]
     def train(name: str, kimg: float, seed: int = 0) -> dict[str, Tensor]:
         train_generator(
             data.path, tmp_path / name, recipe="flow-small", batch=10, kimg=kimg, validation=False, seed=seed,
-            checkpoint_kimg=0.1, options=[*TINY, *more],
+            checkpoint_kimg=0.05, options=[*TINY, *more],
         )  # fmt: skip
         return _tensors(tmp_path / name)
 
-    whole = train("whole", 0.2)
-    train("parts", 0.1)
-    parts = train("parts", 0.2)
+    whole = train("whole", 0.1)
+    train("parts", 0.05)
+    parts = train("parts", 0.1)
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    other = train("other", 0.2, seed=1)
+    other = train("other", 0.1, seed=1)
     assert not all(torch.equal(whole[name], other[name]) for name in whole)
 
 

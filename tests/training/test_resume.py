@@ -129,9 +129,13 @@ def test_killed_at_twenty_random_moments(stripes, tmp_path: Path, case: str) -> 
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
-@pytest.mark.parametrize("case", [pytest.param("gan", marks=pytest.mark.slow), "autoencoder"])
-def test_killed_and_interrupted_runs_end_like_one_never_stopped(stripes, tmp_path: Path, case: str) -> None:
-    data, share = stripes(), 0.25
+@pytest.mark.parametrize(
+    ("case", "share"), [pytest.param("gan", 0.25, marks=pytest.mark.slow), ("autoencoder", 0.08)]
+)
+def test_killed_and_interrupted_runs_end_like_one_never_stopped(
+    stripes, tmp_path: Path, case: str, share: float
+) -> None:
+    data = stripes()
     _finish(case, data, tmp_path / "whole", share)
     for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         process = _start(case, data, tmp_path / "cut", share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -172,6 +173,17 @@ def cell(value: str | float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else number(value)
 
 
+@functools.cache
+def _templates() -> jinja2.Environment:
+    """The templates, each compiled once: a study or a sweep writes many pages."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("plenish.report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"plain": plain, "cell": cell}
+    return environment
+
+
 def render_page(
     title: str, subtitle: str, sections: Sequence[Section], cards: Sequence[Card], *, phantom: bool,
     stated_use: str = "",
@@ -186,12 +198,8 @@ def render_page(
         phantom: whether its images were drawn by a program; a banner then says so.
         stated_use: what the Dataset says it may be used for.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("plenish.report"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"plain": plain, "cell": cell}
-    return environment.get_template("report.html.j2").render(
+    template = _templates().get_template("report.html.j2")
+    return template.render(
         title=title,
         subtitle=subtitle,
         sections=list(filter(None, sections)),
