@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import string
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -48,6 +49,8 @@ def in_levels(value: float) -> str | None:
 
     None where four digits say it exactly, as of 0.1, and where it is no fraction that people write.
     """
+    if not math.isfinite(value):
+        return None
     levels = round(4 * 255 * value) / 4
     if not 0 < levels <= _MOST_LEVELS or abs(levels / 255 - value) > 1e-12 or float(f"{value:.4g}") == value:
         return None

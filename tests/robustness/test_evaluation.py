@@ -213,11 +213,21 @@ def test_the_radii_of_no_eps_follow_the_norm() -> None:
     assert EvaluationConfig(norm="l2").grid[-1] == 4
 
 
-@pytest.mark.parametrize("eps", [np.float32(0.25), torch.tensor(0.25), 0.25, "1/4", np.array([0.25])])
+@pytest.mark.parametrize(
+    "eps", [np.float32(0.25), torch.tensor(0.25), 0.25, "1/4", np.array([0.25]), np.array(["1/4"])]
+)
 def test_eps_may_be_any_number(eps: object) -> None:
     images, labels, _ = near_grey()
     found = evaluate(Linear().eval(), (images, labels), eps=eps, **FAST)
     assert found.worst()["eps"] == 0.25
+
+
+def test_none_is_as_not_given() -> None:
+    data = near_grey()[:2]
+    found = evaluate(Linear().eval(), data, eps=None, images=4, **FAST).content
+    assert found["threat"]["eps"] == list(EvaluationConfig().grid)
+    found = evaluate(Linear().eval(), data, eps=0.25, images=4, **FAST | {"attacks": None}).content
+    assert "fab_targeted" in [attack["name"] for attack in found["attacks"]]
 
 
 def test_a_radius_beyond_every_change_is_refused() -> None:
@@ -231,7 +241,7 @@ def bad_data() -> list[object]:
         (images * 3, labels), (images, labels + 5), (images, labels.float()), (images, labels[:3]),
         (images, labels, groups[:3]), (images[..., :4], labels), (images,), (images[:, 0], labels),
         (images[:, :, :4, :4], labels), (images.expand(-1, 3, -1, -1), labels), None, images[:2],
-        (images, labels - 1),
+        (images, labels - 1), (0.5, 0), (images, None), (images, "labels"),
     ]  # fmt: skip
 
 

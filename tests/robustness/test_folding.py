@@ -83,6 +83,13 @@ def test_the_same_modules_and_parameters_are_there_afterwards() -> None:
     assert not any(layer._forward_hooks for layer in model.modules())
 
 
+def test_layers_of_two_types_stay() -> None:
+    model = Residual(lambda self, maps: self.norm2(self.second(maps.bfloat16())).float())
+    model.second.to(torch.bfloat16)
+    with folded(model, IMAGES):
+        assert norms_left(model) == 1
+
+
 def test_layers_in_training_mode_or_with_hooks_stay() -> None:
     model = Residual()
     model.norm2.train()

@@ -14,7 +14,7 @@ from plenish.datasets.batches import Batch, Images
 from plenish.datasets.orders import SharedOrder
 from plenish.errors import InputError
 from plenish.robustness import hardening
-from plenish.robustness.hardening import HardenedLearner, climb, random_start, train_hardened
+from plenish.robustness.hardening import HardenedLearner, check_hardening, climb, random_start, train_hardened
 from plenish.robustness.hardening_config import HardeningConfig
 from plenish.robustness.hardening_losses import divergence, mart, strongest_other
 from plenish.robustness.threat import Norm, lengths
@@ -222,6 +222,13 @@ def test_radii_by_default_follow_the_norm() -> None:
 def test_impossible_hardening_is_refused(options: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
         HardeningConfig(**options)
+
+
+def test_a_radius_beyond_every_change_is_refused() -> None:
+    config = ClassifierConfig(steps=1)
+    check_hardening(config, HardeningConfig(norm="l2", eps=8.0), "categorical", (8, 1))
+    with pytest.raises(InputError, match="--eps"):
+        check_hardening(config, HardeningConfig(norm="l2", eps=8.1), "categorical", (8, 1))
 
 
 def test_what_has_no_meaning_under_attack_is_refused() -> None:

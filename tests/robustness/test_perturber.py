@@ -92,6 +92,12 @@ def test_another_radius_scales_what_was_learnt(tmp_path: Path) -> None:
         torch.testing.assert_close(made - images, torch.full_like(images, change))
 
 
+def test_no_images_are_perturbed_into_none(tmp_path: Path) -> None:
+    attack = LoadedPerturber(Perturber(TINY).eval(), "linf", 0.1, Run(tmp_path, {}), tmp_path, "")
+    images = torch.zeros(0, 3, TINY.size, TINY.size)
+    assert attack(nn.Identity(), images, torch.zeros(0), 0.1).shape == images.shape
+
+
 class _Victim(nn.Module):
     """The logit of one class is the mean red, of the other the mean blue."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plenish.errors import InputError
+from plenish.robustness.radius import distance
 from plenish.robustness.threat import NORMS, Norm, Threat, lengths, parse_eps, project, steepest
 
 
@@ -44,6 +47,11 @@ def test_a_threat_refuses_what_is_no_distance(norm: Norm, eps: float) -> None:
 
 def test_a_long_change_is_allowed_in_the_l2_norm() -> None:
     assert Threat("l2", 3.0).eps == 3.0
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_is_no_finite_radius_is_written_as_it_is(norm: Norm) -> None:
+    assert [distance(eps, norm) for eps in (math.inf, math.nan)] == ["inf", "nan"]
 
 
 @pytest.mark.parametrize(("norm", "longest"), [("linf", 1.0), ("l2", 8 * 3**0.5)])

@@ -60,7 +60,8 @@ def harden(
 
     dataset = open_with_classes(data, "--generated")
     classifier.check_names(how, dataset.labels.kind)
-    hardening.check_hardening(how, against, dataset.labels.kind)
+    shape = (dataset.size, dataset.channels)
+    hardening.check_hardening(how, against, dataset.labels.kind, shape)
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
     how, against = beside.with_weights_of_run(how, dataset, split), against.resolved()
     if generated is not None and not (how.share or how.doping or how.draws or how.drawing):

@@ -64,7 +64,7 @@ def plan(sections: Mapping[str, Mapping[str, Any]], dataset: Dataset, split: str
         InputError: an impossible value, images too small, or a classifier of other classes, another size or
             another split.
     """
-    target, against = open_target(classifier, dataset, split)
+    target, against = target_for(classifier, dataset, split)
     given = {"size": dataset.size, "channels": dataset.channels}
     method = build_config(AdvGANMethod, sections["training"], "training")
     Threat(method.norm, method.eps).check_reach(dataset.size, dataset.channels)
@@ -74,7 +74,7 @@ def plan(sections: Mapping[str, Mapping[str, Any]], dataset: Dataset, split: str
     )  # fmt: skip
 
 
-def open_target(classifier: Path, dataset: Dataset, split: str) -> tuple[Target, dict[str, Any]]:
+def target_for(classifier: Path, dataset: Dataset, split: str) -> tuple[Target, dict[str, Any]]:
     """A classifier whose images are those of a Dataset, and what a Run keeps of it.
 
     Raises:

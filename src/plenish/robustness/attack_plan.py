@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from plenish.errors import InputError, unknown
 from plenish.robustness.apgd import ITERATIONS
-from plenish.robustness.autoattack import ensemble
+from plenish.robustness.autoattack import TARGETS, ensemble
+from plenish.robustness.evaluation_config import PRESETS
 from plenish.robustness.registry import ATTACKS, Attack, AttackKind
 from plenish.robustness.square import QUERIES
 from plenish.robustness.threat import Norm
@@ -18,7 +19,6 @@ from plenish.robustness.threat import Norm
 Kind = Literal["white-box", "black-box", "control"]
 CONTROL, SINGLE, ITERATIVE = "noise", "fgsm", "pgd"
 """The attacks that are compared with each other: they are made on every image that is classified right."""
-TARGETS = 9
 STANDARD_QUERIES = 1000
 _QUICK: dict[str, dict[str, Any]] = {
     CONTROL: {}, SINGLE: {}, ITERATIVE: {"steps": 10},
@@ -58,7 +58,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Attacks in order: the control, then from cheap to dear, those without gradients last.
+    """Attacks in order: the control, then from fast to slow, those without gradients last.
 
     Attributes:
         steps: the attacks.
@@ -87,7 +87,7 @@ def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable:
     Raises:
         InputError: an attack is unknown, or not for this classifier or norm.
     """
-    preset = attacks[0] if len(attacks) == 1 and attacks[0] in ("standard", "full", "quick") else ""
+    preset = attacks[0] if len(attacks) == 1 and attacks[0] in PRESETS else ""
     options: dict[str, Attack]
     if preset in ("standard", "full"):
         queries = QUERIES if preset == "full" else STANDARD_QUERIES
@@ -101,7 +101,7 @@ def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable:
     else:
         for name in attacks:
             if name not in ATTACKS:
-                raise unknown("attack", name, ["standard", "quick", "full", *ATTACKS])
+                raise unknown("attack", name, [*PRESETS, *ATTACKS])
         options = {name: ATTACKS[name].function for name in dict.fromkeys(attacks)}
     steps, left_out = [], []
     for name, function in options.items():

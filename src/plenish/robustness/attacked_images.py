@@ -14,7 +14,7 @@ from torch import Tensor
 
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
-from plenish.errors import InputError
+from plenish.errors import InputError, first_line
 from plenish.metrics.caveats import Caveat, about_test
 from plenish.metrics.origin import check_origin
 from plenish.robustness.evaluation_config import EvaluationConfig
@@ -183,8 +183,10 @@ def of_tensors(data: Tensors, names: Sequence[str] = ()) -> AttackedImages:
     """
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise InputError("Data are a Dataset, its folder, or (images, labels) or (images, labels, groups).")
-    images, labels = torch.as_tensor(data[0]), torch.as_tensor(data[1])
-    groups = list(data[2]) if len(data) == 3 and data[2] is not None else [None] * len(images)
+    try:
+        images, labels = torch.as_tensor(data[0]), torch.as_tensor(data[1])
+    except (TypeError, ValueError, RuntimeError) as error:  # Of text, of None, of rows of unequal length.
+        raise InputError(f"Images and labels must be arrays of numbers ({first_line(error)}).") from None
     if images.ndim != 4 or images.shape[2] != images.shape[3] or not len(images):
         raise InputError(
             f"Images must be N×C×H×W with H = W, at least one, not {'×'.join(map(str, images.shape))}."
@@ -196,6 +198,7 @@ def of_tensors(data: Tensors, names: Sequence[str] = ()) -> AttackedImages:
         )
     if int(labels.min()) < 0:
         raise InputError(f"Labels must be class numbers from 0 on, and one is {int(labels.min())}.")
+    groups = list(data[2]) if len(data) == 3 and data[2] is not None else [None] * len(images)
     if len(groups) != len(images):
         raise InputError(f"{len(groups)} groups do not fit {len(images)} images; give one for each.")
     if names and (len(set(names)) < len(names) or int(labels.max()) >= len(names)):

@@ -165,8 +165,10 @@ def evaluate(
 
 def _config(config: EvaluationConfig | None, options: Mapping[str, Any]) -> EvaluationConfig:
     given = dict(options)
+    if given.get("attacks", ()) is None:  # As where they are not given.
+        del given["attacks"]
     for name in ("attacks", "eps"):
-        if name in given:
+        if given.get(name) is not None:
             value = given[name]
             given[name] = (value,) if np.ndim(value) == 0 else tuple(value)
     if config is None:

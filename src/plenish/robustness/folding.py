@@ -84,7 +84,11 @@ def _pairs(model: nn.Module, images: Tensor) -> tuple[list[_Pair], Tensor]:
     for norm, first in before.items():
         if isinstance(norm, nn.BatchNorm2d) and isinstance(first, nn.Conv2d):
             parent, name = layers[norm]
-            if calls[norm] == calls[first] == 1:
+            # Of two types or devices, their product would be none that the convolution takes.
+            alike = norm.running_var is not None and (
+                (norm.running_var.dtype, norm.running_var.device) == (first.weight.dtype, first.weight.device)
+            )
+            if calls[norm] == calls[first] == 1 and alike:
                 found.append(_Pair(first, parent, name, norm))
     return found, logits
 

@@ -339,7 +339,7 @@ class _Climb:
         change = random_changes(state.images, self.eps, self.plan.norm, draws)
         if self.plan.norm == "l2":
             # Nearly all points of a ball in many dimensions lie at its surface, far from where a few steps
-            # lead from the original. Begun there, 20 steps leave about 1 % of images more right.
+            # lead from the original. From there, 20 steps leave about 1 % of images more right.
             change = change * per_image(draws.uniform(1)[:, 0], change)
         point = project(state.images, state.images + change, self.eps, self.plan.norm)
         return dataclasses.replace(state, point=point)

@@ -26,7 +26,7 @@ from plenish.robustness.gradients import Loss, logits_of, untouched, value_and_g
 from plenish.robustness.hardening_config import HardeningConfig
 from plenish.robustness.hardening_losses import divergence, mart
 from plenish.robustness.target import FromUnitRange
-from plenish.robustness.threat import Norm, project, steepest
+from plenish.robustness.threat import Norm, Threat, project, steepest
 from plenish.robustness.visited import plain_logits
 from plenish.robustness.weight_perturbation import move, perturbable, whole_gradients
 from plenish.training.classifier import ClassifierLearner, Shown, train_classifier
@@ -70,17 +70,24 @@ def train_hardened(
     return train_classifier(config, train, val, names, precision=precision, on_step=on_step, build=build)
 
 
-def check_hardening(config: ClassifierConfig, hardening: HardeningConfig, kind: str | None = None) -> None:
+def check_hardening(
+    config: ClassifierConfig, hardening: HardeningConfig, kind: str | None = None,
+    shape: tuple[int, int] | None = None,
+) -> None:  # fmt: skip
     """Refuse what an attack on images has no meaning for.
 
     Args:
         config: how the classifier is trained.
         hardening: how it is hardened.
         kind: of the labels, if it is known.
+        shape: size and channels of the images, if they are known.
 
     Raises:
-        InputError: images with several tags, columns beside the images, or mixed images for MART.
+        InputError: images with several tags, columns beside the images, mixed images for MART, or a radius
+            beyond every change of such images.
     """
+    if shape is not None:
+        Threat(hardening.norm, hardening.radius).check_reach(*shape)
     if kind not in (None, "categorical"):
         raise InputError("Hardening is for images of one class each; these have several tags.")
     if config.columns:

@@ -35,4 +35,6 @@ def distance(eps: float, norm: str) -> str:
 
 def as_eps(typed: float | str) -> float:
     """A radius that is a number already, or text as `parse_eps` reads it; InputError for anything else."""
-    return float(typed) if isinstance(typed, SupportsFloat) else parse_eps(str(typed))
+    # Text of NumPy says that it is a number, too.
+    is_number = isinstance(typed, SupportsFloat) and not isinstance(typed, str)
+    return float(typed) if is_number else parse_eps(str(typed))

@@ -26,7 +26,8 @@ from plenish.robustness.gradient_attacks import fgsm, pgd
 from plenish.robustness.gradients import Precision, logits_of
 from plenish.robustness.noise import random_noise
 from plenish.robustness.target import Target
-from plenish.robustness.threat import Norm, Threat
+from plenish.robustness.threat import Norm
+from plenish.robustness.visited import unmoved
 from plenish.runs import Run
 from plenish.training.checkpoints import find_checkpoint, load_module
 from plenish.training.engine import Engine
@@ -77,9 +78,8 @@ class LoadedPerturber:
         Raises:
             InputError: another norm, or images of another size.
         """
-        Threat(norm, eps)
         self.check(norm, images.shape[1], *images.shape[2:])
-        if eps == 0:
+        if unmoved(images, eps, norm):
             return images.clone()
         network, half = self.network.to(images.device), precision == "bfloat16"
         with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=half):
