@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -217,9 +217,7 @@ def ascend(
         return images.clone()
     result, rows = images.clone(), torch.arange(len(images), device=images.device)
     climb = _Climb(model, eps, plan, loss, on_step)
-    # A single step is not worth the two passes that folding is checked with.
-    lighter = folded(model, images) if plan.steps > 1 else contextlib.nullcontext()
-    with untouched(model), lighter, channels_last(model):
+    with untouched(model), _lighter(model, images) if plan.steps > 1 else contextlib.nullcontext():
         if plan.restarts == 1 and not plan.drop:
             return result.copy_(climb.run(_State.of(images, labels, targets, rows, eps, plan.norm), 0).point)
         hardest = Hardest(images, labels, plain_logits(model, images))
@@ -236,6 +234,13 @@ def ascend(
                 judged = exact_margins(model, state.point, state.labels, logits, "float32")
                 hardest.record(state.rows, state.point, *judged)
     return hardest.points
+
+
+@contextlib.contextmanager
+def _lighter(model: nn.Module, images: Tensor) -> Iterator[None]:
+    """Passes that take less time within, and round a little otherwise; not worth their making for one."""
+    with folded(model, images), channels_last(model):
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
