@@ -137,6 +137,12 @@ def test_a_torchscript_file() -> None:
     assert content["worst_case"][-1]["accuracy"][0] < 0.5
 
 
+def test_a_radius_that_is_not_attacked_is_named_as_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["attack", "run", "data", *QUICK, "--at", "8/255", "--fail-under", "0.4", "--out", "refused"]
+    assert cli.run(words) == 2
+    assert "8/255" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words",
     [

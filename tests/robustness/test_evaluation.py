@@ -208,6 +208,18 @@ def test_eps_may_be_typed_as_text() -> None:
     assert EvaluationConfig(eps=("4/255", "0.5")).grid == (0.0, 4 / 255, 0.5)
 
 
+def test_attacks_may_be_named_with_hyphens() -> None:
+    steps = plan_of(["apgd-margin", "apgd_margin", "fgsm"], 2, "linf").steps
+    assert [step.name for step in steps] == ["apgd_margin", "fgsm"]
+
+
+def test_what_was_found_is_shown_without_its_arrays(found: Evaluation) -> None:
+    shown = repr(found)
+    assert len(shown) < 1000
+    assert "array" not in shown
+    assert repr(found.summary()["images"]) in shown
+
+
 def test_the_radii_of_no_eps_follow_the_norm() -> None:
     assert EvaluationConfig().grid[-1] == 16 / 255
     assert EvaluationConfig(norm="l2").grid[-1] == 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plenish.configuration import check_bounds, option, option_name
 from plenish.errors import InputError
-from plenish.robustness.radius import as_eps
+from plenish.robustness.radius import as_eps, distance
 
 _SAME = 1e-6
 """Radii nearer than this are one, however they were typed."""
@@ -46,5 +46,7 @@ class AttackOptions:
         at = as_eps(self.at)
         near = min(grid, key=lambda eps: abs(eps - at))
         if abs(near - at) > _SAME:
-            raise InputError(f"--at {self.at} is not among --eps; add it there, or name one of them.")
+            raise InputError(
+                f"--at {distance(at, 'linf')} is not among --eps; add it there, or name one of them."
+            )
         return near

@@ -116,19 +116,18 @@ def _errors_table(errors: Sequence[Mapping[str, Any]]) -> Table:
 
 def _fooling_table(found: Sequence[Mapping[str, Any]]) -> Table:
     """How often a perturber fools its classifier, beside other attacks in the same ball."""
-    columns = {"perturber": "perturber", "noise": "noise", "fgsm": "FGSM", "pgd": "PGD, 20 steps"}
-    rows = [
-        {"part": row["part"], "images": row["images"], "classified right": row["attacked"]}
-        | {
-            label: f"{percent(row[key][0])} ({percent(row[key][1])} to {percent(row[key][2])})"
-            for key, label in columns.items() if key in row
+    names = {"perturber": "perturber", "noise": "noise", "fgsm": "FGSM", "pgd": "PGD, 20 steps"}
+    rows = [  # A row an attack: side by side, four intervals are wider than the page.
+        {
+            "part": row["part"], "attack": name, "classified right": f"{row['attacked']} of {row['images']}",
+            "fooled": percent(row[key][0]), "from": percent(row[key][1]), "to": percent(row[key][2]),
         }
-        for row in found
+        for row in found for key, name in names.items() if key in row
     ]  # fmt: skip
     return Table(
         rows,
-        "Share of the images that the classifier gets right which become wrong, by the best weights, with "
-        "95 % intervals, beside other attacks of the same norm and radius; fooling.parquet has each image.",
+        "Of the images that are classified right, those that attacks of the same norm and radius make wrong, "
+        "by the best weights, with 95 % intervals; fooling.parquet has each image.",
     )
 
 

@@ -79,7 +79,7 @@ def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable:
 
     Args:
         attacks: `standard` (noise, FGSM, PGD, and the members of AutoAttack, Square with fewer queries),
-            `full` (AutoAttack as published), `quick`, or names of `registry.ATTACKS`.
+            `full` (AutoAttack as published), `quick`, or names of `registry.ATTACKS`, with _ or -.
         classes: K of the classifier.
         norm: of the ball.
         differentiable: whether attacks that need gradients can be made.
@@ -100,9 +100,10 @@ def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable:
         }
     else:
         for name in attacks:
-            if name not in ATTACKS:
+            if name.replace("-", "_") not in ATTACKS:
                 raise unknown("attack", name, [*PRESETS, *ATTACKS])
-        options = {name: ATTACKS[name].function for name in dict.fromkeys(attacks)}
+        names = dict.fromkeys(name.replace("-", "_") for name in attacks)
+        options = {name: ATTACKS[name].function for name in names}
     steps, left_out = [], []
     for name, function in options.items():
         kind = ATTACKS[name]

@@ -49,7 +49,7 @@ Model = Target | nn.Module | Callable[[Tensor], Tensor] | Path | str
 Data = Dataset | Path | str | Tensors
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Evaluation:
     """What attacks found of a classifier.
 
@@ -64,6 +64,9 @@ class Evaluation:
     content: Mapping[str, Any]
     examples: pd.DataFrame
     gallery: Mapping[str, NDArray[Any]]
+
+    def __repr__(self) -> str:
+        return f"Evaluation({', '.join(f'{name}={value!r}' for name, value in self.summary().items())})"
 
     def worst(self, eps: float | None = None) -> Mapping[str, Any]:
         """The worst case over all attacks at the radius of the grid nearest to `eps`, or at its largest."""
