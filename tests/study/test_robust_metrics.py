@@ -158,9 +158,10 @@ def test_images_of_a_hardened_arm_count_as_long_as_they_take(
 ) -> None:
     told: list[float] = []
     config = StudyConfig(**{**FAST, "seeds": 1}, **ATTACK, arms=("real", "hardened"), workers=workers)
+    real = make_real(**SMALL)
     with told_to(told.append):
-        run_study(make_real(**SMALL), tmp_path / "out", config)
-    times = slower(parse_arm("hardened"), RobustTest.of(config, 2))
+        run_study(real, tmp_path / "out", config)
+    times = slower(parse_arm("hardened"), RobustTest.of(config, Dataset.open(real)))
     assert told[-1] == pytest.approx(1)
     assert any(share == pytest.approx(1 / (1 + times)) for share in told), "when `real` is done"
 
@@ -245,6 +246,7 @@ def test_what_cannot_be_attacked_is_refused_before_a_folder_is_made(make_real: A
     real, out = make_real(**SMALL), tmp_path / "out"
     bad: list[dict[str, Any]] = [
         {"robust": "2"}, {"robust": "-1/255"}, {"robust": "0"}, {"robust": "much"},
+        {"robust": "1000", "robust_norm": "l2"},
         {"robust_attacks": ("pdg",)},
     ]  # fmt: skip
     for change in bad:

@@ -37,8 +37,8 @@ class Threat:
                 f"4/255, say, not {self.eps:g}."
             )
 
-    def check_reach(self, size: int, channels: int) -> None:
-        """Refuse a radius beyond every change there is of images size×size in [0, 1].
+    def check_reach(self, size: int, channels: int, option: str = "--eps") -> None:
+        """Refuse a radius, which an option gave, beyond every change there is of images size×size in [0, 1].
 
         Raises:
             InputError: as it says.
@@ -46,7 +46,7 @@ class Threat:
         longest = 1.0 if self.norm == "linf" else size * math.sqrt(channels)
         if self.eps > longest:
             raise InputError(
-                f"--eps {self.eps:g} is longer than any change of images of {size} px with {channels} "
+                f"{option} {self.eps:g} is longer than any change of images of {size} px with {channels} "
                 f"channel(s), which is at most {longest:.3g} in units of [0, 1]; give a smaller one."
             )
 

@@ -93,7 +93,7 @@ def estimate_study(
         check_names(configured(arm, classifier), "categorical")
     data = Dataset.open(real)
     check_kind(data)
-    test = RobustTest.of(config, data.labels.width)
+    test = RobustTest.of(config, data)
     check_hardened(design.arms, classifier, test)
     synthetic = any(arm.uses_synthetic for arm in design.arms)
     held_out = synthetic and given.cross_fit is None

@@ -91,7 +91,7 @@ def run_study(
     classifier = ClassifierConfig(**classifier_options(config))
     for arm in design.arms:
         check_names(configured(arm, classifier), "categorical")
-    test = RobustTest.of(config, Dataset.open(real).labels.width)
+    test = RobustTest.of(config, Dataset.open(real))
     check_hardened(design.arms, classifier, test)
     folds = open_folds(real, config, given)
     data = folds[0].data
@@ -235,7 +235,7 @@ def _content(
     real["groups_test"] = len({group for fold in folds for group in fold.test.groups if group is not None})
     made = source_records(folds)
     external = external_results(folds, done, config, design)
-    test = RobustTest.of(config, data.labels.width)
+    test = RobustTest.of(config, data)
     under_attack = {} if test is None else {"robust": robust_results(done, names, config, design, test)}
     return {
         "commands": run.commands,
@@ -278,7 +278,7 @@ def _run_cells(
         threads = _threads(run, workers)
         # Measured once, so that a resumed study computes as it began.
         precision = status.get("precision") or choose_precision(config, *shape)
-        engine, test = Engine.from_settings(), RobustTest.of(study, data.labels.width)
+        engine, test = Engine.from_settings(), RobustTest.of(study, data)
         run.update_status(
             precision=precision, state="running", cells_left=len(todo), arms=design.names, seeds=design.seeds,
             threads=threads, environment=engine.describe() | {"threads": threads},

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.datasets.pixels import chunks
 from plenish.errors import InputError, unknown
@@ -57,27 +58,28 @@ class RobustTest:
     seed: int = 0
 
     @classmethod
-    def of(cls, config: StudyConfig, classes: int) -> RobustTest | None:
+    def of(cls, config: StudyConfig, data: Dataset) -> RobustTest | None:
         """What a study asks for; None where it attacks nothing.
 
         Args:
             config: of the study.
-            classes: how many classes the labels have.
+            data: whose images are attacked.
 
         Raises:
             InputError: an unknown attack, one that has not this norm or needs more classes, or a radius that
-                is 0 or none.
+                is 0, none, or beyond every change of such images.
         """
         if config.robust is None:
             return None
         threat = Threat(config.robust_norm, as_eps(config.robust))
         if not threat.eps:
             raise InputError("--robust 0 changes nothing; give a radius above 0, such as 4/255.")
+        threat.check_reach(data.size, data.channels, "--robust")
         if not config.robust_attacks:
             raise InputError("--robust-attacks needs at least one attack, such as pgd.")
         attacks = tuple(dict.fromkeys(name.replace("-", "_") for name in config.robust_attacks))
         for name in attacks:
-            _check(name, threat.norm, classes)
+            _check(name, threat.norm, data.labels.width)
         return cls(threat, attacks, config.robust_steps, config.robust_images, config.seed)
 
     def record(self) -> dict[str, Any]:
