@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -141,3 +142,21 @@ def test_saturated_logits_are_attacked_by_losses_that_do_not_saturate() -> None:
         found = auto_attack(model, images, labels, 0.08, iterations=12, queries=1)
         assert reachable.sum() > 0
         assert torch.equal(misclassified(model, found, labels), reachable)
+
+
+COUNTS = [
+    (name, parameter.name)
+    for name, kind in ATTACKS.items()
+    for parameter in inspect.signature(kind.function).parameters.values()
+    if type(parameter.default) is int and parameter.name != "seed"
+]
+
+
+@pytest.mark.parametrize(("name", "count"), COUNTS)
+def test_no_step_start_query_or_target_is_refused(name: str, count: str) -> None:
+    model = linear(4)
+    images, labels = images_of(model, 2)
+    norm = ATTACKS[name].norms[0]
+    for number in (0, -1):
+        with pytest.raises(InputError):
+            ATTACKS[name].function(model, images, labels, 0.1, norm=norm, **{count: number})

@@ -16,7 +16,7 @@ from plenish.robustness.gradients import Precision, channels_last, untouched, va
 from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.losses import likeliest_others, loss_named
 from plenish.robustness.projections import into_ball
-from plenish.robustness.threat import Norm, per_image, steepest
+from plenish.robustness.threat import Norm, check_counts, per_image, steepest
 from plenish.robustness.visited import Hardest, exact_margins, plain_logits, unmoved
 
 ITERATIONS = 100
@@ -127,6 +127,7 @@ def apgd_targeted(
         For each image the first point that is misclassified, or the one of the largest margin if none is.
     """
     options = _Options(eps, norm, seed, precision, iterations, restarts)
+    check_counts(targets=targets)
     if unmoved(images, eps, norm):
         return images.clone()
     with untouched(model), channels_last(model):
@@ -159,6 +160,9 @@ class _Options:
     precision: Precision
     iterations: int
     restarts: int
+
+    def __post_init__(self) -> None:
+        check_counts(iterations=self.iterations, restarts=self.restarts)
 
 
 @dataclasses.dataclass

@@ -19,7 +19,7 @@ from plenish.robustness.apgd import ITERATIONS, apgd_ce, apgd_margin, apgd_targe
 from plenish.robustness.fab import fab_targeted
 from plenish.robustness.gradients import Precision, untouched
 from plenish.robustness.square import QUERIES, square
-from plenish.robustness.threat import Norm, Threat
+from plenish.robustness.threat import Norm, Threat, check_counts
 from plenish.robustness.visited import misclassified, plain_logits
 
 TARGETS = 9
@@ -100,6 +100,7 @@ def auto_attack_by(
 ) -> Found:
     """`auto_attack`, with the attack that found each image."""
     Threat(norm, eps)
+    check_counts(iterations=iterations, queries=queries, targets=targets, batch=batch)
     if not len(images):
         return Found(images.clone(), ())
     points, by = images.clone(), [NOT_FOUND] * len(images)

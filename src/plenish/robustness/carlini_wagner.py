@@ -13,7 +13,7 @@ from plenish.robustness.gradients import Precision, channels_last, logits_of, un
 from plenish.robustness.losses import margin
 from plenish.robustness.minimum_norm import Smallest, within_ball
 from plenish.robustness.projections import total
-from plenish.robustness.threat import Norm
+from plenish.robustness.threat import Norm, check_counts
 from plenish.robustness.visited import unmoved
 
 _INSIDE = 1 - 1e-6
@@ -90,6 +90,7 @@ def minimal_carlini_wagner(
             code="norm",
             value=norm,
         )
+    check_counts(steps=steps, searches=searches)
     with untouched(model), channels_last(model):
         smallest = Smallest(model, images, labels, norm)
         rows = smallest.left

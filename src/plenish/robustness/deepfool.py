@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from plenish.robustness.gradients import Precision, untouched
 from plenish.robustness.linear_boundaries import dual_length, nearest_boundary
 from plenish.robustness.minimum_norm import Smallest, within_ball
-from plenish.robustness.threat import Norm, per_image, steepest
+from plenish.robustness.threat import Norm, check_counts, per_image, steepest
 from plenish.robustness.visited import plain_logits, unmoved
 
 _BEYOND = 1e-4
@@ -70,6 +70,7 @@ def minimal_deepfool(
     Returns:
         Misclassified points in [0, 1]; originals that are misclassified already, or where none was found.
     """
+    check_counts(steps=steps, candidates=candidates)
     with untouched(model):
         smallest = Smallest(model, images, labels, norm)
         rows = smallest.left

@@ -15,7 +15,7 @@ from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.linear_boundaries import nearest_boundary
 from plenish.robustness.losses import likeliest_others, loss_named, margin
 from plenish.robustness.projections import onto_hyperplane, total
-from plenish.robustness.threat import Norm, lengths, per_image
+from plenish.robustness.threat import Norm, check_counts, lengths, per_image
 from plenish.robustness.visited import exact_margins, plain_logits, unmoved
 
 ITERATIONS = 100
@@ -93,6 +93,7 @@ def fab_targeted(
     Returns:
         Misclassified points in the ball, and originals where none was found.
     """
+    check_counts(targets=targets)
     if unmoved(images, eps, norm):
         return images.clone()
     return _search(model, images, labels, _Options(eps, norm, seed, iterations, restarts, targets))
@@ -139,6 +140,9 @@ class _Options:
     iterations: int
     restarts: int
     targets: int
+
+    def __post_init__(self) -> None:
+        check_counts(iterations=self.iterations, restarts=self.restarts)
 
 
 class _Nearest:

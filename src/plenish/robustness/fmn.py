@@ -17,7 +17,7 @@ from plenish.robustness.gradients import Precision, channels_last, untouched, va
 from plenish.robustness.linear_boundaries import dual_length
 from plenish.robustness.losses import margin
 from plenish.robustness.minimum_norm import Smallest, within_ball
-from plenish.robustness.threat import Norm, lengths, per_image, project, steepest
+from plenish.robustness.threat import Norm, check_counts, lengths, per_image, project, steepest
 from plenish.robustness.visited import plain_logits, unmoved
 
 STEPS = 100
@@ -69,6 +69,7 @@ def minimal_fmn(
     Returns:
         Misclassified points in [0, 1]; originals that are misclassified already, or where none was found.
     """
+    check_counts(steps=steps)
     with untouched(model), channels_last(model):
         smallest = Smallest(model, images, labels, norm)
         rows = smallest.left

@@ -11,7 +11,7 @@ from plenish.errors import unknown
 from plenish.robustness.gradients import Precision, untouched
 from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.projections import total
-from plenish.robustness.threat import Norm, per_image, project
+from plenish.robustness.threat import Norm, check_counts, per_image, project
 from plenish.robustness.visited import misclassified, unmoved
 
 Kind = Literal["uniform", "sign"]
@@ -48,6 +48,7 @@ def random_noise(
     """
     if kind not in ("uniform", "sign"):
         raise unknown("kind of noise", kind, ("uniform", "sign"))
+    check_counts(draws=draws)
     if unmoved(images, eps, norm):
         return images.clone()
     result = images.clone()

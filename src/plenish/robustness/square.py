@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from plenish.robustness.gradients import Precision, logits_of, untouched
 from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.projections import into_ball, total
-from plenish.robustness.threat import Norm, per_image
+from plenish.robustness.threat import Norm, check_counts, per_image
 from plenish.robustness.visited import Hardest, exact_margins, plain_logits, unmoved
 
 QUERIES = 5000
@@ -55,12 +55,13 @@ def square(
     Returns:
         For each image the point of the largest margin that was found, which is misclassified if any was.
     """
+    check_counts(queries=queries)
     if unmoved(images, eps, norm):
         return images.clone()
     with untouched(model), torch.no_grad():
         hardest = Hardest(images, labels, plain_logits(model, images))
         rows = hardest.left
-        if len(rows) and queries:
+        if len(rows):
             _search(model, rows, images, labels, hardest, (eps, norm, seed, precision, queries, share))
     return hardest.points
 

@@ -51,6 +51,17 @@ class Threat:
             )
 
 
+def check_counts(**counts: int) -> None:
+    """Refuse an attack of no steps, starts, queries or whatever is counted by the names given.
+
+    Raises:
+        InputError: a count is below 1.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name} of an attack must be 1 or more, not {count}.", code=name, value=count)
+
+
 _TINY = 1e-12
 """Lengths of gradients between this and its inverse come from squares that neither underflow nor overflow."""
 
