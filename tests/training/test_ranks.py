@@ -56,7 +56,7 @@ def _compare(folder: Path, cases: list[str], steps: int) -> None:
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
-    _compare(tmp_path, QUICK, 5)  # Until all that is due now and then was due twice.
+    _compare(tmp_path, QUICK, 5)  # Penalties with intervals of up to 4 come twice.
 
 
 @pytest.mark.slow
