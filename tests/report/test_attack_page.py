@@ -14,8 +14,9 @@ import pytest
 from fabricate_attack import CLASSES, GRID, content
 
 from plenish.report.attack_page import write_attack_page
-from plenish.report.attack_words import FLAGS, Gate, distance, flag_words, held
+from plenish.report.attack_words import FLAGS, Gate, flag_words, held
 from plenish.report.sarif import ACCURACY, sarif, write_sarif
+from plenish.robustness.radius import distance
 
 
 @pytest.fixture(scope="module")

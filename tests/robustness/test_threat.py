@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plenish.errors import InputError
-from plenish.robustness.radius import distance
-from plenish.robustness.threat import NORMS, Norm, Threat, lengths, parse_eps, project, steepest
+from plenish.robustness.radius import distance, parse_eps
+from plenish.robustness.threat import NORMS, Norm, Threat, lengths, project, steepest
 
 
 @pytest.mark.parametrize(

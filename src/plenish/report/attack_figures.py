@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from plenish.metrics.words import number, percent
 from plenish.report import figures
-from plenish.report.attack_words import distance, triple, worst_at
+from plenish.report.attack_words import triple, worst_at
 from plenish.report.chart_canvas import SERIES, WIDE, Chart, canvas, chart, colour, shorten
 from plenish.report.pictures import Picture, sheet
+from plenish.robustness.radius import distance
 
 Row = Mapping[str, Any]
 GALLERY, EXAMPLES = "gallery.npz", "examples.parquet"

@@ -20,7 +20,6 @@ from plenish.report.attack_figures import (
 from plenish.report.attack_words import (
     UNTRIED,
     Gate,
-    distance,
     flag_words,
     held,
     norm_words,
@@ -41,6 +40,7 @@ from plenish.report.page import (
     render_page,
 )
 from plenish.report.record import duration
+from plenish.robustness.radius import distance
 from plenish.wording import plural
 
 Row = Mapping[str, Any]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plenish.metrics.words import percent
-from plenish.robustness.radius import distance as distance
+from plenish.robustness.radius import distance
 
 Row = Mapping[str, Any]
 UNTRIED = "Attacks that were not tried may succeed where these did not."

@@ -80,12 +80,13 @@ def attack_with_page(
             content = {**found.content, "command": invocation.record()}
             dataclasses.replace(found, content=content).write(folder)
             content = files.read_record(folder / RESULT)
-            _write_answer(folder, content, Gate.of(content, options.fail_under, at))
+            gate = Gate.of(content, options.fail_under, at)
+            _write_answer(folder, content, gate)
     except AlreadyMade:  # What is asked of it may be another.
         content = files.read_record(out / RESULT)
         gate = Gate.of(content, options.fail_under, at)
         _write_answer(out, {**content, "command": invocation.record() or content.get("command")}, gate)
-    return Answer(content, Gate.of(content, options.fail_under, at), out / PAGE)
+    return Answer(content, gate, out / PAGE)
 
 
 def _write_answer(folder: Path, content: Row, gate: Gate) -> None:

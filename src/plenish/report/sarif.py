@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from plenish import files
 from plenish._version import __version__
-from plenish.report.attack_words import UNTRIED, Gate, distance, flag_words, held, norm_words
+from plenish.report.attack_words import UNTRIED, Gate, flag_words, held, norm_words
+from plenish.robustness.radius import distance
 
 FILE = "attack.sarif"
 ACCURACY = "robust-accuracy"

@@ -12,7 +12,7 @@ from plenish.errors import InputError, unknown
 from plenish.robustness.apgd import ITERATIONS
 from plenish.robustness.autoattack import TARGETS, ensemble
 from plenish.robustness.evaluation_config import PRESETS
-from plenish.robustness.registry import ATTACKS, Attack, AttackKind
+from plenish.robustness.registry import ATTACKS, Attack, AttackKind, spelled
 from plenish.robustness.square import QUERIES
 from plenish.robustness.threat import Norm
 
@@ -100,10 +100,9 @@ def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable:
         }
     else:
         for name in attacks:
-            if name.replace("-", "_") not in ATTACKS:
+            if spelled(name) not in ATTACKS:
                 raise unknown("attack", name, [*PRESETS, *ATTACKS])
-        names = dict.fromkeys(name.replace("-", "_") for name in attacks)
-        options = {name: ATTACKS[name].function for name in names}
+        options = {name: ATTACKS[name].function for name in map(spelled, attacks)}
     steps, left_out = [], []
     for name, function in options.items():
         kind = ATTACKS[name]

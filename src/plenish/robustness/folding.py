@@ -57,22 +57,27 @@ class _Pair:
 
 
 def _pairs(model: nn.Module, images: Tensor) -> tuple[list[_Pair], Tensor]:
-    """Pairs whose layers are each called once, the second with the result of the first; and the logits."""
+    """Pairs whose layers are each called once, the second with the result of the first; and the logits.
+
+    Without a batch normalisation there are no pairs, and no logits are computed.
+    """
+    layers = _layers(model)
+    if not any(isinstance(layer, nn.BatchNorm2d) for layer in layers):
+        return [], torch.empty(0)
     calls: collections.Counter[nn.Module] = collections.Counter()
     # Results, which are held lest their addresses be used again, and how often they were written to.
-    made: dict[int, tuple[nn.Module, Tensor, int]] = {}
-    before: dict[nn.Module, nn.Module] = {}
+    made: dict[int, tuple[nn.Conv2d, Tensor, int]] = {}
+    before: dict[nn.BatchNorm2d, nn.Conv2d] = {}
 
     def note(layer: nn.Module, args: tuple[Any, ...], found: Tensor) -> None:
         calls[layer] += 1
-        if type(layer) is nn.Conv2d:
+        if isinstance(layer, nn.Conv2d):
             made[id(found)] = (layer, found, found._version)
-        elif args and id(args[0]) in made:
+        elif isinstance(layer, nn.BatchNorm2d) and args and id(args[0]) in made:
             first, maps, version = made[id(args[0])]
             if maps._version == version:
                 before[layer] = first
 
-    layers = _layers(model)
     hooks = [layer.register_forward_hook(note) for layer in layers]
     try:
         with torch.no_grad():
@@ -82,14 +87,12 @@ def _pairs(model: nn.Module, images: Tensor) -> tuple[list[_Pair], Tensor]:
             hook.remove()
     found = []
     for norm, first in before.items():
-        if isinstance(norm, nn.BatchNorm2d) and isinstance(first, nn.Conv2d):
-            parent, name = layers[norm]
-            # Of two types or devices, their product would be none that the convolution takes.
-            alike = norm.running_var is not None and (
-                (norm.running_var.dtype, norm.running_var.device) == (first.weight.dtype, first.weight.device)
-            )
-            if calls[norm] == calls[first] == 1 and alike:
-                found.append(_Pair(first, parent, name, norm))
+        # Of two types or devices, their product would be none that the convolution takes.
+        alike = norm.running_var is not None and (
+            (norm.running_var.dtype, norm.running_var.device) == (first.weight.dtype, first.weight.device)
+        )
+        if calls[norm] == calls[first] == 1 and alike:
+            found.append(_Pair(first, *layers[norm], norm))
     return found, logits
 
 

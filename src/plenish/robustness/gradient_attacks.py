@@ -30,7 +30,7 @@ from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.losses import loss_named, margin
 from plenish.robustness.noise import random_changes
 from plenish.robustness.projections import total
-from plenish.robustness.threat import Norm, per_image, project, steepest
+from plenish.robustness.threat import Norm, check_counts, per_image, project, steepest
 from plenish.robustness.visited import Hardest, exact_margins, left_open, plain_logits, unmoved
 
 Keep = Literal["best", "last"]
@@ -194,10 +194,10 @@ class Ascent:
     def __post_init__(self) -> None:
         if self.keep not in ("best", "last"):
             raise unknown("iterate to keep", self.keep, ("best", "last"))
-        if min(self.steps, self.restarts) < 1 or self.momentum < 0 or (self.step_size or 0) < 0:
+        check_counts(steps=self.steps, restarts=self.restarts)
+        if self.momentum < 0 or (self.step_size or 0) < 0:
             raise InputError(
-                "PGD takes 1 step or more from 1 start or more, with a step size and momentum of 0 or more: "
-                f"not {self.steps} from {self.restarts}, {self.step_size} and {self.momentum}."
+                f"PGD takes a step size and momentum of 0 or more, not {self.step_size} and {self.momentum}."
             )
 
 

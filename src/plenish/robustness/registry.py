@@ -68,3 +68,8 @@ _ALL = (
 )
 ATTACKS: Mapping[str, AttackKind] = {kind.name: kind for kind in _ALL}
 """All attacks, by name."""
+
+
+def spelled(name: str) -> str:
+    """The name of an attack as it stands in `ATTACKS`, of one that is typed with hyphens, too."""
+    return name.replace("-", "_")

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from plenish.errors import InputError, unknown
-from plenish.robustness.radius import parse_eps as parse_eps
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = get_args(Norm)

@@ -24,7 +24,7 @@ from plenish.errors import InputError, unknown
 from plenish.metrics.classification import weighted_metric
 from plenish.robustness.gradients import Precision
 from plenish.robustness.radius import as_eps
-from plenish.robustness.registry import ATTACKS, AttackKind
+from plenish.robustness.registry import ATTACKS, AttackKind, spelled
 from plenish.robustness.target import Target
 from plenish.robustness.threat import Norm, Threat, project
 from plenish.study.config import StudyConfig
@@ -77,7 +77,7 @@ class RobustTest:
         threat.check_reach(data.size, data.channels, "--robust")
         if not config.robust_attacks:
             raise InputError("--robust-attacks needs at least one attack, such as pgd.")
-        attacks = tuple(dict.fromkeys(name.replace("-", "_") for name in config.robust_attacks))
+        attacks = tuple(dict.fromkeys(map(spelled, config.robust_attacks)))
         for name in attacks:
             _check(name, threat.norm, data.labels.width)
         return cls(threat, attacks, config.robust_steps, config.robust_images, config.seed)
