@@ -324,3 +324,41 @@ def test_help_begins_with_examples_that_can_be_typed(verb: str, capsys: pytest.C
         recipe = values.get("recipe")
         if isinstance(recipe, str) and recipe != AUTO and verb != "train queue":
             load_recipe(recipe)
+
+
+STOPPED = """
+import atexit, os, signal, sys
+from plenish import cli
+
+class AtTheVeryEnd:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGTERM):
+        kill(process, number)
+
+def work(*_):
+    {work}
+    return 0
+
+cli._dispatch = work
+cli.main(["runs", "list"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "code"),
+    [
+        ("signal.raise_signal(signal.SIGTERM)", 130),
+        ("exec('import signal; signal.raise_signal(signal.SIGINT)')", 130),  # As while a dataclass is made.
+        ("atexit.register(signal.raise_signal, signal.SIGTERM)", 0),
+        ("atexit.register(signal.raise_signal, signal.SIGINT)", 0),
+        ("sys.kept = AtTheVeryEnd()", 0),
+    ],
+)
+@pytest.mark.parametrize("start", [["-m", "stopped"], ["stopped.py"]])
+def test_a_command_that_a_signal_reaches_ends_by_an_exit_code(
+    work: str, code: int, start: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "stopped.py").write_text(STOPPED.format(work=work))
+    done = subprocess.run([sys.executable, *start], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("interrupted" in done.stderr) == (code == 130)

@@ -134,11 +134,23 @@ _PARALLEL = (
     "train generator", "train gan", "train autoencoder", "train classifier", "train translate", "harden",
 )  # fmt: skip
 """Verbs that several processes may do together."""
+_INTERRUPTED = 130
+"""The exit code after Ctrl-C or SIGTERM, as shells give it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; exits with 0, 1 (internal error), 2 (invalid input), 3 (a check failed) or 130."""
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        code = run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # A second one, while the first was being reported.
+        code = _INTERRUPTED
+    # The work is done: a signal while Python shuts down must not change how it ended.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    # Python remembers an interrupt raised in code that came as text (dataclasses make some), and 'python -m'
+    # would end by SIGINT although it was caught; running any such code forgets it.
+    exec("")
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -151,7 +163,7 @@ def run(arguments: list[str]) -> int:
         if rest[:1] in (["-V"], ["--version"], ["version"]):
             write(f"plenish {__version__}")
             return 0
-        _stop_like_ctrl_c()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ask to stop as Ctrl-C does.
         return _dispatch(leading, rest)
     except AlreadyMade as made:
         note(f"plenish: {made}")
@@ -164,7 +176,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt as stop:
         # What the command can resume from is said in the interrupt (see files.resumable_from).
         note(f"plenish: interrupted; {str(stop) or 'nothing was written'}.")
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         hang_up()
         return 0
@@ -172,14 +184,6 @@ def run(arguments: list[str]) -> int:
         return int(done.code or 0)
     except Exception as error:
         return _internal_error(error)
-
-
-def _stop_like_ctrl_c() -> None:
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    if sys.platform != "win32":
-        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _internal_error(error: Exception) -> int:

@@ -37,9 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(words: list[str]) -> int:
-    with pytest.raises(SystemExit) as end:
-        cli.main(words)
-    return int(end.value.code or 0)
+    return cli.run(words)
 
 
 def words(folder: Path, out: Path, *more: str) -> list[str]:
