@@ -26,7 +26,7 @@ from plenish.networks.weights import read_weights
 from plenish.progress import say, warn
 from plenish.robustness.target import Target
 from plenish.runs import Run
-from plenish.training.classifier_model import CLASSIFIER, Classifier
+from plenish.training.classifier_model import Classifier, weights_of
 from plenish.training.engine import Engine
 
 TIMM = "timm:"
@@ -123,18 +123,9 @@ def target_of_run(path: Path) -> Target:
     run = Run.open(path, "classifier")
     about = {
         "kind": "run", "name": run.path.name, "path": str(run.path.resolve()), "run": run.id,
-        "weights_sha256": files.sha256_file(_weights(run.path)), "data": dict(run.config["data"]),
+        "weights_sha256": files.sha256_file(weights_of(run.path)), "data": dict(run.config["data"]),
     }  # fmt: skip
     return Target.of_classifier(Classifier.of_run(run.path), about)
-
-
-def _weights(run: Path) -> Path:
-    path = run / CLASSIFIER / "classifier.safetensors"
-    if not path.is_file():
-        raise InputError(
-            f"{run} has no finished classifier; the command that trains it, given again, ends it."
-        )
-    return path
 
 
 def _timm(name: str, expected: Expected) -> Target:
