@@ -168,6 +168,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "export-model": (
         "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",
+        "plenish export-model tumour-or-not for-others --as torchscript",
     ),
     "score": (
         "plenish score tiles more scores",
