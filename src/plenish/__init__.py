@@ -68,12 +68,12 @@ if TYPE_CHECKING:
     from plenish.commands.translate import translate as translate
     from plenish.datasets.dataset import Dataset as Dataset
     from plenish.invocation import Command as _Command
-    from plenish.latent.exporting import load_exported as load_exported
     from plenish.latent.sampling import load_generator as load_generator
     from plenish.latent.sampling import make_dataset as make_dataset
     from plenish.latent.space import LatentSpace as LatentSpace
     from plenish.runs import Run as Run
     from plenish.settings import use as use
+    from plenish.training.model_files import load_exported as load_exported
 
     edit_anonymise: _Command[Any]
     concept_effect: _Command[Any]
@@ -144,11 +144,11 @@ _HOMES = {
     "commands.train_translate": ("train_translate",),
     "commands.translate": ("translate",),
     "datasets.dataset": ("Dataset",),
-    "latent.exporting": ("load_exported",),
     "latent.sampling": ("load_generator", "make_dataset"),
     "latent.space": ("LatentSpace",),
     "runs": ("Run",),
     "settings": ("use",),
+    "training.model_files": ("load_exported",),
 }
 _RENAMED = {
     "commands.anonymise": {"edit_anonymise": "anonymise"},

@@ -96,7 +96,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "edit mix": ("edit:mix", "coarse layers of one image, fine ones of another"),
     "score-edits": ("score_edits:score_edits", "did edits do what was asked, and what else: EDIT … OUT"),
     "attack-latent": ("attack_latent:attack_latent", "images of a generator that a classifier gets wrong"),
-    "export-model": ("export_model:export_model", "write a trained generator for other programs"),
+    "export-model": ("export_model:export_model", "write a generator or classifier for other programs"),
     "score": ("score:score", "distance of synthetic images to real ones, and copies among them"),
     "study": ("study:run_study", "does synthetic data help a classifier: arms, seeds, verdict"),
     "study autoencoders": (

@@ -167,7 +167,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish score-edits turned scores --classifier another --judge lumen=tiles:lumen",
     ),
     "export-model": (
-        "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",
+        "plenish export-model tumour-or-not for-others",
+        "plenish export-model flow few-steps --as torchscript --options steps=10",
     ),
     "score": (
         "plenish score tiles more scores",

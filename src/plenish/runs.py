@@ -92,8 +92,12 @@ class Run:
         return cls(path, files.read_record(path / "config.json"))
 
     @classmethod
-    def open(cls, path: Path | str, kind: Kind | None = None) -> Run:
+    def open(cls, path: Path | str, *kinds: Kind) -> Run:
         """Open a Run folder.
+
+        Args:
+            path: the folder.
+            kinds: those that it may be of; by default any.
 
         Raises:
             InputError: there is none, or it is of another kind or layout.
@@ -114,8 +118,9 @@ class Run:
                 "again, or use the release that made it."
             )
         run = cls(path, files.verified(config, path / "config.json"))
-        if kind is not None and run.kind != kind:
-            raise InputError(f"{path} is {_a(run.kind)} Run where {_a(kind)} Run is needed.")
+        if kinds and run.kind not in kinds:
+            wanted = " or ".join(map(_a, kinds))
+            raise InputError(f"{path} is {_a(run.kind)} Run where {wanted} Run is needed.")
         return run
 
     @classmethod

@@ -17,7 +17,12 @@ from plenish.commands.harden import harden
 from plenish.commands.train_classifier import train_classifier_run
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
+from plenish.latent.judges import open_classifier
+from plenish.metrics.ensemble import fitted_ensemble
+from plenish.metrics.predict_config import PredictConfig
+from plenish.metrics.scorers import open_scorer
 from plenish.robustness.hardening import HardenedLearner
+from plenish.robustness.target_sources import open_target
 from plenish.runs import Run
 from plenish.training import checkpoints
 from plenish.training.classifier import Shown
@@ -144,3 +149,18 @@ def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFi
     assert shown["val"] == said["val"]
     assert shown["hardening"] == said["hardening"] == "fast, eps 4/255 (linf)"
     assert cli.run(["harden", "nowhere", str(tmp_path / "other"), "--eps", "four", "--quiet"]) == 2
+
+
+def test_an_unfinished_run_is_not_said_to_be_continued_as_a_plain_one(stripes, tmp_path: Path) -> None:
+    origin = stripes().provenance("default") | {"part": "train"}
+    run = Run.create(tmp_path / "run", "classifier", {"hardening": {"method": "pgd"}}, data=origin)
+    for use in (
+        lambda: fitted_ensemble([run.path], PredictConfig()),
+        lambda: open_scorer([run.path]),
+        lambda: open_classifier(run.path, 3),
+        lambda: open_target(run.path),
+        lambda: Classifier.of_run(run.path),
+    ):
+        with pytest.raises(InputError, match="no finished classifier") as told:
+            use()
+        assert "train classifier" not in str(told.value)

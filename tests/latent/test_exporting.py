@@ -18,10 +18,10 @@ from plenish.commands.export_model import export_model
 from plenish.commands.generate import generate
 from plenish.commands.train_generator import train_gan
 from plenish.errors import AlreadyMade, CheckFailed, InputError
-from plenish.latent import exporting
-from plenish.latent.exporting import load_exported
 from plenish.latent.sampling import load_generator
 from plenish.runs import Run
+from plenish.training import model_files
+from plenish.training.model_files import load_exported
 
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 
@@ -62,7 +62,7 @@ def test_facts_lie_beside_the_model(trained: Run, tmp_path: Path) -> None:
     assert facts["provenance"]["weights_sha256"] == load_generator(trained.path, "last").weights_sha256
     assert "not for diagnosis" in facts["intended_use"]
     assert facts["licence"].startswith("as the training data")
-    assert facts["largest_difference"] <= exporting.TOLERANCE
+    assert facts["largest_difference"] <= model_files.TOLERANCE
     assert facts["sha256"] == files.sha256_file(tmp_path / "model" / facts["file"])
     assert "external_data" not in facts
 
@@ -153,14 +153,14 @@ def test_weights_beside_an_onnx_file_are_hashed_too(
 def test_a_model_that_differs_is_not_written(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = exporting.write_model
+    real = model_files.write_model
 
-    def wrong(network, *rest):
-        real(network, *rest)
+    def wrong(model, *rest):
+        real(model, *rest)
         with torch.no_grad():
-            network.project.weight.add_(1)
+            model.weights.project.weight.add_(1)
 
-    monkeypatch.setattr(exporting, "write_model", wrong)
+    monkeypatch.setattr(model_files, "write_model", wrong)
     with pytest.raises(CheckFailed, match=r"safetensors .* 0\.0001"):
         export_model(trained.path, tmp_path / "model", format="safetensors")
     assert not list(tmp_path.glob("model*"))
@@ -201,7 +201,7 @@ def test_spectral_norm_is_divided_out() -> None:
         g.project.weight.mul_(7)
     z = torch.randn(3, 6)
     before = g.eval()(z)
-    exporting.fold(g)
+    model_files.fold(g)
     assert torch.equal(g.project.normed(), g.project.weight)
     assert torch.allclose(g(z), before, atol=1e-6)
 

@@ -102,7 +102,7 @@ def test_runs_that_give_no_score_are_refused(tmp_path: Path) -> None:
     for kind, named in (
         ("generator", "generator"),
         ("study", "plenish train classifier"),
-        ("classifier", "plenish train classifier"),
+        ("classifier", "no finished classifier"),
     ):
         Run.create(tmp_path / kind, kind, {})
         with pytest.raises(InputError, match=f"{tmp_path / kind}.*{named}"):

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.latent.exporting import (
+from plenish.latent.exporting import exportable
+from plenish.networks.flow import CONDITIONS, Flow, FlowConfig
+from plenish.networks.solver import integrate, integrate_back
+from plenish.training.model_files import (
     TOLERANCE,
     Format,
     largest_difference,
@@ -20,8 +23,6 @@ from plenish.latent.exporting import (
     write_model,
     write_part,
 )
-from plenish.networks.flow import CONDITIONS, Flow, FlowConfig
-from plenish.networks.solver import integrate, integrate_back
 
 CLASSES = LabelSchema("categorical", ("a", "b", "c"))
 
@@ -203,8 +204,9 @@ def test_exported_it_takes_few_steps_too(format: Format, options: dict[str, Any]
         pytest.importorskip("onnxscript")
         pytest.importorskip("onnxruntime")
     flow = _flow(shortcuts=True, levels=1)
-    write_model(flow, tmp_path / "model", format, options=options)
-    difference = largest_difference(flow, tmp_path / "model", format, options)
+    model = exportable(flow, options)
+    write_model(model, tmp_path / "model", format)
+    difference = largest_difference(model, tmp_path / "model", format)
     assert difference is not None
     assert difference <= TOLERANCE
 
@@ -219,8 +221,9 @@ def test_exported_it_makes_the_same_images_and_velocities(format: Format, steps:
         pytest.importorskip("onnxruntime")
     flow = _flow(attention=8, augmented=True, levels=2)
     options = {"steps": steps}
-    write_model(flow, tmp_path / "model", format, options=options)
-    difference = largest_difference(flow, tmp_path / "model", format, options)
+    model = exportable(flow, options)
+    write_model(model, tmp_path / "model", format)
+    difference = largest_difference(model, tmp_path / "model", format)
     assert difference is not None
     assert difference <= TOLERANCE
     if format != "safetensors":
@@ -232,4 +235,4 @@ def test_exported_it_makes_the_same_images_and_velocities(format: Format, steps:
         with torch.no_grad():
             flow.last.weight.add_(0.1)
         assert part_difference(part, tmp_path / "velocity", format) > TOLERANCE  # type: ignore[operator]
-        assert largest_difference(flow, tmp_path / "model", format, options) > TOLERANCE  # type: ignore[operator]
+        assert largest_difference(model, tmp_path / "model", format) > TOLERANCE  # type: ignore[operator]

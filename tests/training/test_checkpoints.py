@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from plenish import files
+from plenish.cli import VERBS
 from plenish.errors import InputError
+from plenish.runs import Run
 from plenish.training import checkpoints
 
 
@@ -126,3 +130,10 @@ def test_no_file_of_a_checkpoint_is_a_pickle(tmp_path: Path) -> None:
     saved = _save(tmp_path, 1000)
     assert {p.suffix for p in saved.iterdir()} == {".safetensors", ".json"}
     assert not any(p.read_bytes()[:2] in (b"PK", b"\x80\x02", b"\x80\x04") for p in saved.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["generator", "classifier", "translation", "perturber"])
+def test_a_run_without_a_checkpoint_is_sent_to_no_verb_that_does_not_exist(kind: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint") as told:
+        checkpoints.find_checkpoint(Run.create(tmp_path / "run", kind, {}), "best")
+    assert all(verb in VERBS for verb in re.findall("plenish ([a-z ]+)", str(told.value)))

@@ -21,7 +21,7 @@ from plenish.metrics.extractor import resized
 from plenish.metrics.mixed_classifier import mixed_classifier
 from plenish.metrics.predict_config import PredictConfig
 from plenish.runs import Run
-from plenish.training.classifier_model import CLASSIFIER, Classifier
+from plenish.training.classifier_model import Classifier, weights_of
 from plenish.training.engine import Engine, to_uint8
 
 Floats = NDArray[np.float64]
@@ -74,8 +74,6 @@ def open_classifier(run: Path | str, channels: int) -> Classifier:
         InputError: the Run holds no finished classifier, it takes other channels or columns beside images.
     """
     opened = Run.open(run, "classifier")
-    if not (opened.path / CLASSIFIER / "classifier.json").is_file():
-        raise InputError(f"{run} is not finished; resume it with 'plenish train classifier'.")
     model = Classifier.of_run(opened.path)
     if model.columns.width:
         raise InputError(
@@ -91,7 +89,7 @@ def open_classifier(run: Path | str, channels: int) -> Classifier:
 
 def classifier_facts(run: Path) -> dict[str, Any]:
     """What a record keeps of a classifier's Run."""
-    weights = files.sha256_file(run / CLASSIFIER / "classifier.safetensors")
+    weights = files.sha256_file(weights_of(run))
     return {"kind": "classifier", "run": str(run.resolve()), "weights_sha256": weights}
 
 

@@ -22,7 +22,7 @@ from plenish.metrics.quality import of_generator
 from plenish.networks.sampler import Sampler
 from plenish.runs import Run
 from plenish.training.classifier_config import ClassifierConfig
-from plenish.training.classifier_model import CLASSIFIER
+from plenish.training.classifier_model import weights_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +118,7 @@ def with_weights_of_run(how: ClassifierConfig, dataset: Dataset, split: str) -> 
     if not isinstance(how.pretrained, Path) or not how.pretrained.is_dir():
         return how
     _finished(how.pretrained, dataset, split)
-    weights = how.pretrained / CLASSIFIER / "classifier.safetensors"
+    weights = weights_of(how.pretrained)
     return dataclasses.replace(how, pretrained=weights)
 
 
@@ -129,7 +129,7 @@ def classifier_behind(path: Path, dataset: Dataset, split: str) -> dict[str, Any
         InputError: it was trained on anything but the train part of this split, or not to its end.
     """
     before = _finished(path, dataset, split)
-    weights = files.sha256_file(path / CLASSIFIER / "classifier.safetensors")
+    weights = files.sha256_file(weights_of(path))
     return {"run": str(path.resolve()), "id": before.id, "kind": before.kind, "weights_sha256": weights}
 
 

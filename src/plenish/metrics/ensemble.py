@@ -27,7 +27,7 @@ from plenish.metrics.origin import real_at
 from plenish.metrics.predict_config import PredictConfig
 from plenish.metrics.predictions import PREDICTIONS, probabilities_in, read_predictions, said
 from plenish.runs import Run
-from plenish.training.classifier_model import CLASSIFIER, Classifier, labelled_images
+from plenish.training.classifier_model import Classifier, labelled_images, unfinished, weights_of
 
 Floats = NDArray[np.float64]
 
@@ -103,7 +103,7 @@ class Ensemble:
                 "run": str(member.run.path.resolve()), "id": member.run.id,
                 "classifier": member.model.config.classifier, "weight": float(weight),
                 "temperature": float(temperature), "orientations": orientations_of(member, config),
-                "weights_sha256": files.sha256_file(member.run.path / CLASSIFIER / "classifier.safetensors"),
+                "weights_sha256": files.sha256_file(weights_of(member.run.path)),
             }
             for member, weight, temperature in zip(
                 self.members, self.weights, self.temperatures, strict=True
@@ -181,8 +181,8 @@ def _labels(model: Classifier) -> str:
 
 def _member(path: Path, config: PredictConfig) -> Member:
     run = Run.open(path, "classifier")
-    if not (path / CLASSIFIER / "classifier.json").is_file() or not (path / PREDICTIONS).is_file():
-        raise InputError(f"{path} is not finished; resume it with 'plenish train classifier'.")
+    if not (path / PREDICTIONS).is_file():
+        raise unfinished(path)
     model, table = Classifier.of_run(path), read_predictions(run, "val")
     if model.kind == "multilabel":
         y: NDArray[Any] = np.array([[name in tags for name in model.names] for tags in table["label"]], float)

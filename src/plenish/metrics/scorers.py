@@ -21,7 +21,7 @@ from plenish.metrics.reconstruction import WINDOW, denoising_errors, errors
 from plenish.metrics.result_files import read_result
 from plenish.runs import Run
 from plenish.training.autoencoder_model import LoadedAutoencoder, load_autoencoder
-from plenish.training.classifier_model import CLASSIFIER, Classifier
+from plenish.training.classifier_model import Classifier, weights_of
 
 Floats = NDArray[np.float64]
 _ERROR = "mean squared error of the reconstruction (images in 0 to 1)"
@@ -189,9 +189,7 @@ def _of_models(
 
 
 def _classifier(run: Run) -> Scorer:
-    if not (run.path / CLASSIFIER / "classifier.json").is_file():
-        raise InputError(f"{run.path} is not finished; resume it with 'plenish train classifier'.")
-    model = Classifier.load(run.path / CLASSIFIER)
+    model = Classifier.of_run(run.path)
     names = model.names
     columns = [Column(f"p_{name}", f"probability of {name} by the classifier", "share") for name in names]
 
@@ -201,7 +199,7 @@ def _classifier(run: Run) -> Scorer:
 
     about = {
         "kind": "classifier", "run": str(run.path.resolve()), "run_id": run.id, "step": model.step,
-        "weights_sha256": files.sha256_file(run.path / CLASSIFIER / "classifier.safetensors"),
+        "weights_sha256": files.sha256_file(weights_of(run.path)),
         "precision": model.precision,
     }  # fmt: skip
     # Of two classes the second is the positive one; tile Datasets name the background first.

@@ -37,7 +37,7 @@ from plenish.robustness.flags import Evidence, flags_of
 from plenish.robustness.gradient_checks import MOST_IMAGES, GradientChecks, check_gradients, has_gradient
 from plenish.robustness.gradients import Precision, untouched
 from plenish.robustness.target import Target
-from plenish.robustness.target_sources import Expected, open_target, target_of_run
+from plenish.robustness.target_sources import Expected, exported_classifier, open_target, target_of_run
 from plenish.robustness.threat import Threat
 from plenish.robustness.trained_perturber import load_perturber
 from plenish.robustness.visited import plain_logits
@@ -191,14 +191,17 @@ def _opened(
                 f"{model} is a Run, which has its own weights and normalisation; leave out others."
             )
         target = target_of_run(Path(model))
+    facts = exported_classifier(Path(model)) if isinstance(model, (str, Path)) and target is None else None
     if isinstance(data, (Dataset, Path, str)):
-        images = rows_of(data, config, target.about.get("data") if target else None)
+        origin = target.about.get("data") if target else facts and facts["provenance"]["data"]
+        images = rows_of(data, config, origin)
     else:
         images = of_tensors(data, names)
     if target is None and isinstance(model, (str, Path)):
-        if not images.names:
+        known = images.names or (facts["classes"] if facts else ())
+        if not known:
             raise InputError(f"Give the names of the classes of {model}, since the data do not say them.")
-        expected = Expected(images.names, images.size, images.channels, weights, mean, std)
+        expected = Expected(known, images.size, images.channels, weights, mean, std)
         target = open_target(model, expected)
     elif target is None:
         assert not isinstance(model, (str, Path, Target))

@@ -44,13 +44,7 @@ class Target:
     @classmethod
     def of_classifier(cls, classifier: Classifier, about: Mapping[str, Any]) -> Target:
         """A trained classifier of ours; InputError where it has no classes to confuse."""
-        if classifier.kind != "categorical":
-            raise InputError("An attack needs a classifier of one class per image; this one gives tags.")
-        if classifier.columns.width:
-            raise InputError(
-                f"The classifier is given {', '.join(classifier.columns.names)} beside each image, which an "
-                "attack on images cannot change; train one without --columns."
-            )
+        check_attackable(classifier.kind, classifier.columns.names)
         module = FromUnitRange(classifier.module())
         return cls(module, classifier.names, classifier.size, classifier.channels, about=about)
 
@@ -115,6 +109,17 @@ class Target:
                 "that returns them."
             )
         return int(found.shape[1])
+
+
+def check_attackable(kind: str, columns: Sequence[str]) -> None:
+    """Refuse a classifier whose labels are tags, or that is given columns beside each image."""
+    if kind != "categorical":
+        raise InputError("An attack needs a classifier of one class per image; this one gives tags.")
+    if columns:
+        raise InputError(
+            f"The classifier is given {', '.join(columns)} beside each image, which an attack on images "
+            "cannot change; train one without --columns."
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """Where classifiers come from: Runs, timm with weights, files of ONNX, TorchScript and torch.export.
 
-A Run says what its images are. Other files do not, so the classes, size and channels are those of the data;
-images in [0, 1] are normalised by a mean and a standard deviation that are given, are those that timm knows
-of a network, or are left as they are, which is said in the result.
+A Run says what its images are, and so does what `plenish export-model` wrote beside a file. Other files do
+not, so the classes, size and channels are those of the data; images in [0, 1] are normalised by a mean and a
+standard deviation that are given, are those that timm knows of a network, or are left as they are, which is
+said in the result.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from plenish.errors import InputError, first_line
 from plenish.networks.classifier import SMALL, Normalised, build_classifier, check_classifier
 from plenish.networks.weights import read_weights
 from plenish.progress import say, warn
-from plenish.robustness.target import Target
+from plenish.robustness.target import Target, check_attackable
 from plenish.runs import Run
-from plenish.training.classifier_model import CLASSIFIER, Classifier
+from plenish.training.classifier_model import Classifier, weights_of
 from plenish.training.engine import Engine
+from plenish.training.model_files import facts_beside
 
 TIMM = "timm:"
 SUFFIXES = {
@@ -123,18 +125,9 @@ def target_of_run(path: Path) -> Target:
     run = Run.open(path, "classifier")
     about = {
         "kind": "run", "name": run.path.name, "path": str(run.path.resolve()), "run": run.id,
-        "weights_sha256": files.sha256_file(_weights(run.path)), "data": dict(run.config["data"]),
+        "weights_sha256": files.sha256_file(weights_of(run.path)), "data": dict(run.config["data"]),
     }  # fmt: skip
     return Target.of_classifier(Classifier.of_run(run.path), about)
-
-
-def _weights(run: Path) -> Path:
-    path = run / CLASSIFIER / "classifier.safetensors"
-    if not path.is_file():
-        raise InputError(
-            f"{run} has no finished classifier; the command that trains it, given again, ends it."
-        )
-    return path
 
 
 def _timm(name: str, expected: Expected) -> Target:
@@ -182,17 +175,40 @@ def _load(network: nn.Module, path: Path, names: Sequence[str]) -> None:
     network.load_state_dict({key: state[key] for key in own})
 
 
+def exported_classifier(path: Path) -> dict[str, Any] | None:
+    """What `plenish export-model` says of a classifier's file; None of another file.
+
+    Raises:
+        InputError: it gives tags or takes columns, which an attack has no use for.
+    """
+    facts = facts_beside(path)
+    if facts is None or facts["kind"] != "classifier":
+        return None
+    columns = facts["inputs"].get("columns", {}).get("columns", ())
+    check_attackable(facts["labels"], [column["name"] for column in columns])
+    return facts
+
+
 def _of_file(path: Path, kind: str, expected: Expected) -> Target:
     about = {
         "kind": kind, "name": path.name, "path": str(path.resolve()),
         "weights_sha256": files.sha256_file(path),
     }  # fmt: skip
+    known: Mapping[str, Any] = {}
+    if facts := exported_classifier(path):
+        if expected.mean is not None or expected.std is not None:
+            raise InputError(f"{path} normalises images itself; leave out --mean and --std.")
+        expected = dataclasses.replace(
+            expected, names=facts["classes"], size=facts["size"], channels=facts["channels"]
+        )
+        about |= {"run": facts["provenance"]["run_id"], "data": facts["provenance"]["data"]}
+        known = {"mean": [0.0], "std": [1.0]}
     if kind == "onnx":
-        return _onnx(path, expected, about)
+        return _onnx(path, expected, about, known)
     if kind == "torchscript":
         say(f"{path} holds code beside weights: attack it only if you trust its origin.")
     module = _loaded(path, kind)
-    return _target(_any_batch(module, expected), expected, about, {})
+    return _target(_any_batch(module, expected), expected, about, known)
 
 
 def _loaded(path: Path, kind: str) -> nn.Module:
@@ -280,7 +296,7 @@ def _any_batch(module: nn.Module, expected: Expected) -> nn.Module:
     return InBatches(module, 1) if not takes(3) and takes(1) else module
 
 
-def _onnx(path: Path, expected: Expected, about: dict[str, Any]) -> Target:
+def _onnx(path: Path, expected: Expected, about: dict[str, Any], known: Mapping[str, Any]) -> Target:
     """An ONNX model: as a PyTorch module where that computes the same, else as it is, without gradients."""
     run, batch = _session(path, expected)
     reference: nn.Module = OnnxModule(run)
@@ -291,7 +307,7 @@ def _onnx(path: Path, expected: Expected, about: dict[str, Any]) -> Target:
         module = InBatches(module, batch) if batch is not None else module
         try:
             if _same(module, reference, expected):
-                return _target(module, expected, about | {"runs_as": "torch"}, {})
+                return _target(module, expected, about | {"runs_as": "torch"}, known)
             why = "it computes something else"
         except Exception as error:
             why = first_line(error)
@@ -300,7 +316,7 @@ def _onnx(path: Path, expected: Expected, about: dict[str, Any]) -> Target:
         "tried: what they find is far from the worst case."
     )
     about |= {"runs_as": "onnxruntime", "not_differentiable": why}
-    return _target(reference, expected, about, {}, differentiable=False)
+    return _target(reference, expected, about, known, differentiable=False)
 
 
 class OnnxModule(nn.Module):

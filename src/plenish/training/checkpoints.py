@@ -193,7 +193,7 @@ def none_intact(run: Run) -> str:
             f"{run.path} has {plural(count, 'checkpoint')}, and none is whole; restore one from a copy, or "
             "train in another folder."
         )
-    return f"{run.path} has no checkpoint; train it with 'plenish train {run.kind}'."
+    return f"{run.path} has no checkpoint; the command that made it, given again, trains it."
 
 
 def drop_behind(folder: Path, last: Path | None) -> None:

@@ -130,8 +130,8 @@ class Classifier:
 
     @classmethod
     def of_run(cls, run: Path) -> Classifier:
-        """The classifier of a Run that is complete."""
-        return cls.load(run / CLASSIFIER)
+        """The classifier of a Run that is complete; InputError where it is not."""
+        return cls.load(weights_of(run).parent)
 
     @classmethod
     def load(cls, folder: Path) -> Classifier:
@@ -156,6 +156,23 @@ class Classifier:
             raise InputError(
                 f"{folder} does not hold a whole classifier ({error}); train it again."
             ) from error
+
+
+def weights_of(run: Path) -> Path:
+    """The weights of the classifier that a Run keeps.
+
+    Raises:
+        InputError: it keeps none yet.
+    """
+    path = run / CLASSIFIER / "classifier.safetensors"
+    if not path.is_file():
+        raise unfinished(run)
+    return path
+
+
+def unfinished(run: Path) -> InputError:
+    """The error of a Run, plain or hardened, whose classifier is not finished."""
+    return InputError(f"{run} has no finished classifier; the command that trains it, given again, ends it.")
 
 
 def head_of(config: ClassifierConfig, columns: Columns) -> Head:
