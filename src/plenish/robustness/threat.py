@@ -24,8 +24,8 @@ class Threat:
         eps: the radius, in units of [0, 1].
     """
 
-    norm: Norm = "linf"
-    eps: float = 4 / 255
+    norm: Norm
+    eps: float
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
