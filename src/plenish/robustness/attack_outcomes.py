@@ -25,7 +25,7 @@ from plenish.robustness.visited import plain_logits, predictions
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-CURVE_STEPS, CURVE_IMAGES = 100, 100
+_CURVE_STEPS, _CURVE_IMAGES = 100, 100
 _CURVE_STEPS_ACROSS = 20
 """Steps within which the curve can reach every point of the ball, as PGD with so many steps does."""
 _SHOWN, _SHOWN_OF_A_CLASS = 4, 2
@@ -216,20 +216,21 @@ class AttackRunner:
         if not len(right) or not left:
             return None
         eps = min(left, key=lambda radius: abs(left[radius] - len(right) / 2))
-        rows = right[np.linspace(0, len(right) - 1, min(len(right), CURVE_IMAGES)).round().astype(np.int64)]
+        rows = _evenly(right, _CURVE_IMAGES)
         fooled, losses = [], []
         for piece in chunks(len(rows), self.batch):
             images, labels = self.read(rows[piece])
             ours, theirs = steps_of_pgd(
                 self.target.module, images, labels, eps, norm=self.norm, seed=self.seed,
-                precision=self.precision, steps=CURVE_STEPS, step_size=STEP_SHARE * eps / _CURVE_STEPS_ACROSS,
+                precision=self.precision, steps=_CURVE_STEPS,
+                step_size=STEP_SHARE * eps / _CURVE_STEPS_ACROSS,
             )  # fmt: skip
             fooled.append(ours.cummax(dim=0).values.cpu().numpy())
             losses.append(theirs.float().cpu().numpy())
         kept = 1 - np.concatenate(fooled, axis=1).mean(axis=1)
         mean = np.nan_to_num(np.concatenate(losses, axis=1).astype(np.float64)).mean(axis=1)
         return {
-            "eps": eps, "iterations": list(range(CURVE_STEPS + 1)),
+            "eps": eps, "iterations": list(range(_CURVE_STEPS + 1)),
             "accuracy": (kept * found.right.mean()).tolist(), "loss": mean.tolist(), "images": len(rows),
         }  # fmt: skip
 
@@ -243,7 +244,7 @@ class AttackRunner:
         left = np.flatnonzero(found.right_at(self.grid[-1]))
         if not len(left):
             return 0.0
-        rows = left[np.linspace(0, len(left) - 1, min(len(left), _HALF_IMAGES)).round().astype(np.int64)]
+        rows = _evenly(left, _HALF_IMAGES)
         eps = 0.5 if self.norm == "linf" else 0.5 * (self.images.channels * self.images.size**2) ** 0.5
         withstood = 0
         for piece in chunks(len(rows), self.batch):
@@ -254,3 +255,8 @@ class AttackRunner:
             )  # fmt: skip
             withstood += int((self._answers(tried)[0] == labels).sum())
         return withstood / len(rows) * len(left) / len(self.images)
+
+
+def _evenly(rows: Ints, most: int) -> Ints:
+    """At most so many of some rows, evenly spaced."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(np.int64)]
