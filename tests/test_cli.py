@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from plenish import __version__, cli, files, settings
-from plenish.errors import InputError
 from plenish.examples import EXAMPLES
 from plenish.invocation import REQUIRED, command
 from plenish.options import read_options
@@ -200,21 +199,26 @@ def test_wrong_values_are_refused_without_torch(words: str, sentence: str) -> No
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
-def test_a_place_that_takes_nothing_is_refused_before_any_work(verb: str, tmp_path: Path) -> None:
+def test_a_place_that_takes_nothing_is_refused_before_any_work(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = cli.load_command(verb)
-    is_run = verb in ("harden", *(name for name in cli.VERBS if name.startswith("train ")))
-    made = "out" if "out" in command.parameters else "run" if is_run else None
+    is_training = verb == "harden" or verb.startswith("train ")
+    made = "out" if "out" in command.parameters else "run" if is_training else None
     if made is None:
         return
     (tmp_path / "file").touch()
-    out = tmp_path / "file" / "inner" / "x.png"
+    out = str(tmp_path / "file" / "inner" / "x.png")
     # What is read is not there either; that the place is refused first shows that nothing was done before.
-    needed = [p for p in command.parameters.values() if p.name == "against" or p.default is REQUIRED]
-    given = {p.name: [tmp_path / "a"] if p.is_list else tmp_path / "a" for p in needed}
-    with pytest.raises(InputError) as refused:
-        command(**(given | {made: out}))
-    assert str(out) in str(refused.value)
-    assert "not a folder" in str(refused.value)
+    words = [out if p.name == made else str(tmp_path / "a") for p in command.bare]
+    named = [p for p in command.parameters.values() if p.name == "against" or p.default is REQUIRED]
+    for parameter in named:
+        if parameter not in command.bare:
+            words += [command.option(parameter.name), str(tmp_path / "a")]
+    assert cli.run([*verb.split(), *words, *([] if out in words else ["--out", out])]) == 2
+    said = capsys.readouterr().err
+    assert out in said
+    assert "not a folder" in said
 
 
 @pytest.mark.parametrize("columns", [30, 45, 60, 80, 120])

@@ -20,7 +20,7 @@ from plenish import settings
 from plenish._version import __version__
 from plenish.configuration import option_name
 from plenish.errors import AlreadyMade, InputError, PlenishError, first_line, unknown
-from plenish.files import disk_sentence
+from plenish.files import disk_sentence, refuse_unwritable
 from plenish.terminal import clean, hang_up, json_text, note, write
 from plenish.wording import Sentences
 
@@ -248,6 +248,8 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
             f"'plenish {name}' is work for one process, and WORLD_SIZE is {settings.process()[1]}; several "
             f"processes together do {', '.join(_PARALLEL)} and recipe run."
         )
+    if isinstance(out := values.get("out"), Path):
+        refuse_unwritable(out)  # Before any work.
     with settings.use(**common), typed(["plenish", *leading, *arguments]):
         result = command(**values)
         if result is not None and settings.is_first_process():
