@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -90,7 +91,11 @@ def test_fooling_is_measured_beside_other_attacks_on_the_same_images(home: Path)
     assert (of_val["part"], of_val["attack"]) == ("val", "perturber")
     assert of_val["fooled"] > 0
     assert of_val["fooled"] == pytest.approx(run.status["best"]["val_fooled"])
-    assert "FGSM" in (home / "run" / "report.html").read_text()
+    page = (home / "run" / "report.html").read_text()
+    assert "FGSM" in page
+    shown = re.findall(r'alt="Samples after [^"]*" width="(\d+)"', page)
+    assert shown
+    assert min(map(int, shown)) >= 760
     assert run.config["parents"][0]["id"] == run.config["config"]["against"]["id"]
 
 
