@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from plenish import __version__, cli, files, settings
 from plenish.examples import EXAMPLES
-from plenish.invocation import command
+from plenish.invocation import REQUIRED, command
 from plenish.options import read_options
 from plenish.recipes import AUTO, load_recipe
 from plenish.runs import Run
@@ -196,6 +198,29 @@ def test_wrong_values_are_refused_without_torch(words: str, sentence: str) -> No
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_a_place_that_takes_nothing_is_refused_before_any_work(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = cli.load_command(verb)
+    is_training = verb == "harden" or verb.startswith("train ")
+    made = "out" if "out" in command.parameters else "run" if is_training else None
+    if made is None:
+        return
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "inner" / "x.png")
+    # What is read is not there either; that the place is refused first shows that nothing was done before.
+    words = [out if p.name == made else str(tmp_path / "a") for p in command.bare]
+    named = [p for p in command.parameters.values() if p.name == "against" or p.default is REQUIRED]
+    for parameter in named:
+        if parameter not in command.bare:
+            words += [command.option(parameter.name), str(tmp_path / "a")]
+    assert cli.run([*verb.split(), *words, *([] if out in words else ["--out", out])]) == 2
+    said = capsys.readouterr().err
+    assert out in said
+    assert "not a folder" in said
+
+
 @pytest.mark.parametrize("columns", [30, 45, 60, 80, 120])
 def test_no_word_is_broken_and_no_line_too_long_in_a_narrow_terminal(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -212,6 +237,23 @@ def test_no_word_is_broken_and_no_line_too_long_in_a_narrow_terminal(
         assert cell in said
     tabular = any("train" in line and "47.9 %" in line for line in said.splitlines())
     assert tabular == (columns >= 60)
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80, 100])
+def test_no_cell_is_cut_off(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lengths = [(30, 24, 9, 14), (8, 60, 30, 30), (26, 26, 26, 26), (12, 12, 12, 40), (5, 90, 12, 12)]
+    letters = iter(string.ascii_lowercase)
+    cells = [[next(letters) * length for length in row] for row in lengths]
+    rows = [dict(zip("ABCD", row, strict=True)) for row in cells]
+    cli._print({"Z": "z" * 200, "rows": rows, "W" * 40: "w"})
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= columns
+    assert said.count("z") == 200
+    for cell in itertools.chain(*cells):
+        assert said.count(cell[0]) >= len(cell)
 
 
 def test_rows_and_cells_without_content_are_no_errors(

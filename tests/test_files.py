@@ -112,6 +112,20 @@ def test_a_partial_that_another_process_writes_is_left_alone(tmp_path: Path) -> 
         (tmp_path / "out").rename(tmp_path / f"done{resumable}")
 
 
+def test_a_name_under_which_nothing_can_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "a" / "b", tmp_path / ("a" * 250)):
+        with pytest.raises(InputError, match="choose a"):
+            files.refuse_unwritable(out)
+        with pytest.raises(InputError, match="choose a"):
+            files.refuse_existing(out)
+        with pytest.raises(InputError, match="choose a"):
+            files.refuse_occupied(out, "a Run")
+    for out in (tmp_path / "a" / "b", tmp_path / "file", tmp_path):
+        files.refuse_unwritable(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_existing_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="out "), files.atomic_dir(tmp_path / "out", {}):

@@ -20,7 +20,7 @@ from plenish import settings
 from plenish._version import __version__
 from plenish.configuration import option_name
 from plenish.errors import AlreadyMade, InputError, PlenishError, first_line, unknown
-from plenish.files import disk_sentence
+from plenish.files import disk_sentence, refuse_unwritable
 from plenish.terminal import clean, hang_up, json_text, note, write
 from plenish.wording import Sentences
 
@@ -248,6 +248,8 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
             f"'plenish {name}' is work for one process, and WORLD_SIZE is {settings.process()[1]}; several "
             f"processes together do {', '.join(_PARALLEL)} and recipe run."
         )
+    if isinstance(out := values.get("out"), Path):
+        refuse_unwritable(out)  # Before any work.
     with settings.use(**common), typed(["plenish", *leading, *arguments]):
         result = command(**values)
         if result is not None and settings.is_first_process():
@@ -329,10 +331,13 @@ def _tables(content: Mapping[str, Any], width: int) -> Iterator[Table]:
     """Facts in two columns, and below them a table for each list of rows.
 
     A table that is too wide for the terminal has no lines; one too wide even then, a row below the other.
+    Nothing is cut off: what has no room in a line goes on in the next.
     """
     from rich.table import Table
 
     facts, below = Table.grid(padding=(0, 2)), list[Table]()
+    for _ in range(2):
+        facts.add_column(overflow="fold")
     for key, value in content.items():
         title = clean(key.replace("_", " "))
         if not (isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value)):
@@ -345,7 +350,10 @@ def _tables(content: Mapping[str, Any], width: int) -> Iterator[Table]:
             [clean(name.replace("_", " ")), *(_text(row.get(name)) for row in value)] for name in names
         ]
         least = [max(map(_unbroken, column)) for column in columns]
-        if len(columns) > _MOST_COLUMNS or sum(least) + 2 * len(columns) > width:
+        between = 3 * len(columns) + 1
+        if is_plain := sum(least) + between > width:
+            between = 2 * len(columns)
+        if len(columns) > _MOST_COLUMNS or sum(least) + between > width:
             for number, row in enumerate(value, 1):
                 tables = list(_tables(row, width))
                 for first in tables[:1]:
@@ -353,10 +361,11 @@ def _tables(content: Mapping[str, Any], width: int) -> Iterator[Table]:
                 below += tables
             continue
         table = Table(title=title, title_justify="left")
-        if sum(least) + 3 * len(columns) + 1 > width:
+        if is_plain:
             table.box, table.padding = None, (0, 1)
-        for (head, *_), narrowest in zip(columns, least, strict=True):
-            table.add_column(head, overflow="fold", min_width=narrowest)
+        most = [max(map(_widest_line, column)) for column in columns]
+        for (head, *_), room in zip(columns, _widths(least, most, width - between), strict=True):
+            table.add_column(head, overflow="fold", width=room)
         for row in zip(*(cells for _, *cells in columns), strict=True):
             table.add_row(*row)
         below.append(table)
@@ -365,9 +374,31 @@ def _tables(content: Mapping[str, Any], width: int) -> Iterator[Table]:
     yield from below
 
 
+def _widths(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
+    """Widths of columns that share some room, each from its least to its most; those first that want little.
+
+    rich itself lets columns that have a least width grow beyond the terminal, which cuts the last ones off.
+    """
+    found, room = list(least), room - sum(least)
+    by_want = sorted(range(len(least)), key=lambda i: most[i] - least[i])
+    for left, i in zip(range(len(least), 0, -1), by_want):
+        more = min(most[i] - least[i], room // left)
+        found[i], room = found[i] + more, room - more
+    return found
+
+
 def _unbroken(text: str) -> int:
     """How wide a column must be for a cell: short cells in one line, and of others no word apart."""
-    return len(text) if len(text) <= _SHORT else min(_LONG, max(map(len, text.split()), default=0))
+    from rich.cells import cell_len
+
+    whole = cell_len(text)
+    return whole if whole <= _SHORT else min(_LONG, max(map(cell_len, text.split()), default=0))
+
+
+def _widest_line(text: str) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, text.splitlines()), default=0)
 
 
 def _text(value: Any) -> str:

@@ -228,8 +228,23 @@ def check_name(name: str, what: str) -> None:
         raise InputError(f"'{name}' cannot name {what}; use letters, digits, '-' and '_'.")
 
 
+def refuse_unwritable(out: Path) -> None:
+    """Raise InputError if nothing has that name and nothing can be made under it; nothing is tried.
+
+    For the beginning of a command, before work is done in vain.
+    """
+    with reporting_disk(out):
+        if out.exists():
+            return
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            _partial(out).lstat()  # Refuses a name that is too long.
+        place = next(path for path in out.absolute().parents if path.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise InputError(f"{out} cannot be written: {_obstacle(out)}; choose a place you can write to.")
+
+
 def refuse_existing(out: Path, *, unless_made: bool = False) -> None:
-    """Raise InputError if something has the name of what is to be made.
+    """Raise InputError if something has the name of what is to be made, or nothing can be made there.
 
     Args:
         out: what is to be made.
@@ -238,11 +253,13 @@ def refuse_existing(out: Path, *, unless_made: bool = False) -> None:
     _refuse_undecodable(out)
     if (out.exists() or out.is_symlink()) and not (unless_made and (out / _MADE).is_file()):
         raise InputError(f"{out} already exists; choose another name or remove it first.")
+    refuse_unwritable(out)
 
 
 def refuse_occupied(folder: Path, what: str) -> None:
-    """Raise InputError if a folder where `what` is to be made, such as "a queue", holds something."""
+    """Raise InputError if a folder for `what`, such as "a queue", holds something or cannot be made."""
     _refuse_undecodable(folder)
+    refuse_unwritable(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} already exists and is not {what}; choose another name or remove it.")
 

@@ -163,6 +163,17 @@ class Run:
         opened._goes_on = True
         return opened
 
+    @staticmethod
+    def check_place(path: Path) -> None:
+        """Refuse a folder that is no Run and in which none can be made, before any work is done for it.
+
+        Raises:
+            InputError: it holds something else, or cannot be written.
+        """
+        # The first process makes the folder, perhaps while another one looks.
+        if settings.is_first_process() and not (path / "config.json").is_file():
+            files.refuse_occupied(path, "a Plenish Run")
+
     @property
     def commands(self) -> list[dict[str, Any]]:
         """The commands that made it, in order: the first one, and those that went on with other options."""

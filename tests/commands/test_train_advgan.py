@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -83,13 +84,18 @@ def test_fooling_is_measured_beside_other_attacks_on_the_same_images(home: Path)
     assert table["pgd"].sum() >= table["fgsm"].sum()
     for row in run.status["fooling"]:
         mine = table[table["part"] == row["part"]]
-        assert (row["images"], row["attacked"]) == (len(mine), int(mine["right"].sum()))
-        for name in attacks:
-            assert row[name][0] == pytest.approx(mine.loc[mine["right"], name].mean())
+        assert (row["images"], row["classified_right"]) == (len(mine), int(mine["right"].sum()))
+        assert row["fooled"] == pytest.approx(mine.loc[mine["right"], row["attack"]].mean())
+        assert {"low", "high"} <= row.keys()
     of_val = run.status["fooling"][0]
-    assert of_val["perturber"][0] > 0
-    assert of_val["perturber"][0] == pytest.approx(run.status["best"]["val_fooled"])
-    assert "FGSM" in (home / "run" / "report.html").read_text()
+    assert (of_val["part"], of_val["attack"]) == ("val", "perturber")
+    assert of_val["fooled"] > 0
+    assert of_val["fooled"] == pytest.approx(run.status["best"]["val_fooled"])
+    page = (home / "run" / "report.html").read_text()
+    assert "FGSM" in page
+    shown = re.findall(r'alt="Samples after [^"]*" width="(\d+)"', page)
+    assert shown
+    assert min(map(int, shown)) >= 760
     assert run.config["parents"][0]["id"] == run.config["config"]["against"]["id"]
 
 

@@ -16,7 +16,7 @@ from fabricate_attack import CLASSES, GRID, content
 from plenish.report.attack_page import write_attack_page
 from plenish.report.attack_words import FLAGS, Gate, flag_words, held
 from plenish.report.sarif import ACCURACY, sarif, write_sarif
-from plenish.robustness.radius import distance
+from plenish.robustness.radius import format_eps
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +114,8 @@ def test_tables_by_eps_have_narrow_cells(folder: Path) -> None:
 
 def test_distances() -> None:
     of = {0: "0", 0.5 / 255: "0.5/255", 4 / 255: "4/255", 0.3: "0.3", 1: "1"}
-    assert [distance(eps, "linf") for eps in of] == list(of.values())
-    assert distance(0.5, "l2") == "0.5"
+    assert [format_eps(eps, "linf") for eps in of] == list(of.values())
+    assert format_eps(0.5, "l2") == "0.5"
 
 
 def test_every_flag_has_words_that_say_what_to_do() -> None:

@@ -182,12 +182,12 @@ def test_a_choice_of_images_keeps_the_classes_in_proportion(counts: list[int], l
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_plans_fit_the_number_of_classes(classes: int) -> None:
-    steps = plan_of(["standard"], classes, "linf").steps
-    kinds = [step.kind for step in steps]
+    planned = plan_of(["standard"], classes, "linf").attacks
+    kinds = [attack.kind for attack in planned]
     assert kinds == sorted(kinds, key=("control", "white-box", "black-box").index)
-    assert {"noise", "fgsm", "pgd", "square"} <= {step.name for step in steps}
+    assert {"noise", "fgsm", "pgd", "square"} <= {attack.name for attack in planned}
     without = plan_of(["standard"], classes, "linf", differentiable=False)
-    assert {step.kind for step in without.steps} == {"control", "black-box"}
+    assert {attack.kind for attack in without.attacks} == {"control", "black-box"}
     assert "pgd" in without.left_out
 
 
@@ -209,8 +209,8 @@ def test_eps_may_be_typed_as_text() -> None:
 
 
 def test_attacks_may_be_named_with_hyphens() -> None:
-    steps = plan_of(["apgd-margin", "apgd_margin", "fgsm"], 2, "linf").steps
-    assert [step.name for step in steps] == ["apgd_margin", "fgsm"]
+    planned = plan_of(["apgd-margin", "apgd_margin", "fgsm"], 2, "linf").attacks
+    assert [attack.name for attack in planned] == ["apgd_margin", "fgsm"]
 
 
 def test_what_was_found_is_shown_without_its_arrays(found: Evaluation) -> None:

@@ -133,7 +133,7 @@ def test_without_gradients_their_checks_are_unknown(robust: nn.Module) -> None:
 
 SOUND = Evidence(
     100, 2, (0.0, 0.1, 0.2), {CONTROL: (90, 90, 88), SINGLE: (90, 60, 40), ITERATIVE: (90, 50, 0)},
-    (90, 50, 0), (0, 0, 1), None, (0.9, 0.5, 0.5, 0.5), None,
+    (90, 50, 0), (0, 0, 1), None, (0.9, 0.5, 0.5, 0.5), (0, 0, 0), None,
 )  # fmt: skip
 """What attacks find of a sound classifier of 100 images."""
 
@@ -155,6 +155,9 @@ SOUND = Evidence(
         ({"left": SOUND.left | {ITERATIVE: (90, 50, 60)}}, "monotone", "failed"),
         ({"converging": (0.9, 0.8, 0.7, 0.5, 0.3)}, "converged", "failed"),
         ({"converging": ()}, "converged", "unknown"),
+        ({"not_finite": (0, 0, 3)}, "finite-logits", "failed"),
+        ({"not_finite": (1, 0, 0)}, "finite-logits", "failed"),
+        ({}, "finite-logits", "passed"),
         ({}, "gradients", "unknown"),
     ],
 )

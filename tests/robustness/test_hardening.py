@@ -14,7 +14,13 @@ from plenish.datasets.batches import Batch, Images
 from plenish.datasets.orders import SharedOrder
 from plenish.errors import InputError
 from plenish.robustness import hardening
-from plenish.robustness.hardening import HardenedLearner, check_hardening, climb, random_start, train_hardened
+from plenish.robustness.hardening import (
+    HardenedLearner,
+    ascend_from,
+    check_hardening,
+    random_start,
+    train_hardened,
+)
 from plenish.robustness.hardening_config import HardeningConfig
 from plenish.robustness.hardening_losses import divergence, mart, strongest_other
 from plenish.robustness.threat import Norm, lengths
@@ -101,7 +107,7 @@ def test_an_attack_finds_the_worst_point_of_the_ball_of_a_linear_classifier(norm
     def loss(logits: Tensor, y: Tensor) -> Tensor:
         return nn.functional.cross_entropy(logits, y, reduction="none")
 
-    found = climb(Linear(slope), images, start, labels, loss, how, "float32")
+    found = ascend_from(Linear(slope), images, start, labels, loss, how, "float32")
     worst = slope.sign() if norm == "linf" else slope / slope.norm()
     away = 1.0 - 2.0 * labels.view(-1, 1, 1, 1)
     torch.testing.assert_close(found, images + 0.1 * worst * away, atol=2e-3, rtol=0)

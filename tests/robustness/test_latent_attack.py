@@ -11,7 +11,7 @@ import torch
 from hypothesis import strategies
 from torch import Tensor
 
-from plenish.robustness.latent_attack import Region, random_changes, search
+from plenish.robustness.latent_attack import Region, random_latent_changes, search
 from plenish.robustness.latent_attack_dataset import as_written
 from plenish.robustness.latent_attack_options import LatentAttackOptions
 
@@ -70,8 +70,8 @@ def test_a_point_is_searched_alike_alone_and_among_others() -> None:
     one = search(lead(alone.start), alone, how)
     torch.testing.assert_close(one.change[0], together.change[3])
     assert int(one.iterations[0]) == int(together.iterations[3])
-    by_chance = random_changes(where, torch.ones(5), seed=4)
-    torch.testing.assert_close(by_chance[3:], random_changes(
+    by_chance = random_latent_changes(where, torch.ones(5), seed=4)
+    torch.testing.assert_close(by_chance[3:], random_latent_changes(
         Region(where.start[3:], where.distance, where.radius), torch.ones(2), seed=4, first=3,
     ))  # fmt: skip
     torch.testing.assert_close(by_chance.norm(dim=1), torch.ones(5))

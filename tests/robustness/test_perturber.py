@@ -110,7 +110,8 @@ def learner(**method: object) -> AdvGANLearner:
     pixels = np.random.default_rng(5).integers(0, 256, (6, 16, 16, 3), np.uint8)
     val = Images(pixels.__getitem__, np.arange(6) % 2)
     engine = Engine(torch.device("cpu"), "float32")
-    return AdvGANLearner(TINY, AdvGANMethod(**({"batch": 4} | method)), _Victim(), engine, val)  # type: ignore[arg-type]
+    how = AdvGANMethod(**({"norm": "linf", "eps": 8 / 255, "batch": 4} | method))  # type: ignore[arg-type]
+    return AdvGANLearner(TINY, how, _Victim(), engine, val)
 
 
 def batch_of(seed: int = 0) -> Batch:

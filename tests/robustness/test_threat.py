@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plenish.errors import InputError
-from plenish.robustness.radius import distance, parse_eps
+from plenish.robustness.radius import format_eps, parse_eps
 from plenish.robustness.threat import NORMS, Norm, Threat, lengths, project, steepest
 
 
@@ -51,7 +51,7 @@ def test_a_long_change_is_allowed_in_the_l2_norm() -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_what_is_no_finite_radius_is_written_as_it_is(norm: Norm) -> None:
-    assert [distance(eps, norm) for eps in (math.inf, math.nan)] == ["inf", "nan"]
+    assert [format_eps(eps, norm) for eps in (math.inf, math.nan)] == ["inf", "nan"]
 
 
 @pytest.mark.parametrize(("norm", "longest"), [("linf", 1.0), ("l2", 8 * 3**0.5)])

@@ -84,12 +84,12 @@ def test_a_linear_classifier_falls_exactly_within_its_margin(tmp_path: Path, nor
 
 def test_images_are_drawn_by_class_and_by_nothing_but_the_seed() -> None:
     codes = np.repeat([0, 1, 2], [900, 95, 5])
-    test = RobustTest(Threat(), ("pgd",), 3, 100, seed=4)
+    test = RobustTest(Threat("linf", 4 / 255), ("pgd",), 3, 100, seed=4)
     rows = test.rows(codes)
     assert np.bincount(codes[rows]).tolist() == [90, 10, 1]
     assert np.array_equal(rows, test.rows(codes))
-    assert not np.array_equal(rows, RobustTest(Threat(), ("pgd",), 3, 100, seed=5).rows(codes))
-    assert np.array_equal(RobustTest(Threat(), ("pgd",), 3, 1000).rows(codes), np.arange(1000))
+    assert not np.array_equal(rows, RobustTest(Threat("linf", 4 / 255), ("pgd",), 3, 100, seed=5).rows(codes))
+    assert np.array_equal(RobustTest(Threat("linf", 4 / 255), ("pgd",), 3, 1000).rows(codes), np.arange(1000))
 
 
 def test_one_command_judges_arms_under_attack(
@@ -204,7 +204,7 @@ def test_another_norm_needs_a_radius_of_its_own() -> None:
 def test_an_arms_file_says_how_an_arm_is_hardened(tmp_path: Path) -> None:
     own = {"words": "real+synthetic", "hardening": {"method": "mart", "eps": "2/255"}}
     arm = define_arms({"mart": own}, 1.0)["mart"]
-    found = hardening_of(arm, RobustTest(Threat(), ("pgd",), 3, 10))
+    found = hardening_of(arm, RobustTest(Threat("linf", 4 / 255), ("pgd",), 3, 10))
     assert found is not None
     assert (found.method, found.radius) == ("mart", 2 / 255)
     assert hardening_of(arm, None) == found
@@ -217,7 +217,8 @@ def test_an_arms_file_says_how_an_arm_is_hardened(tmp_path: Path) -> None:
     for hardening in bad:
         with pytest.raises(InputError, match="'own'"):
             hardening_of(
-                define_arms({"own": {"hardening": hardening}}, 1.0)["own"], RobustTest(Threat(), (), 3, 10)
+                define_arms({"own": {"hardening": hardening}}, 1.0)["own"],
+                RobustTest(Threat("linf", 4 / 255), (), 3, 10),
             )
     mixed = define_arms({"own": {"hardening": {"method": "mart", "eps": "2/255"}, "mixup": 0.2}}, 1.0)
     with pytest.raises(InputError, match="'own'"):
@@ -230,7 +231,7 @@ def test_an_arms_file_says_how_an_arm_is_hardened(tmp_path: Path) -> None:
 
 def test_pairs_differ_in_hardening_or_in_synthetic_images() -> None:
     names = ("real", "real+synthetic", "classical", "hardened", "real+synthetic+hardened")
-    test = RobustTest(Threat(), ("pgd",), 3, 10)
+    test = RobustTest(Threat("linf", 4 / 255), ("pgd",), 3, 10)
     assert one_apart(parse_arms(names), test) == [
         ("real+synthetic+hardened", "real+synthetic"), ("real+synthetic+hardened", "hardened"),
     ]  # fmt: skip

@@ -54,6 +54,7 @@ def harden(
             something else.
         CheckFailed: the training diverged.
     """
+    Run.check_place(run)
     from plenish.metrics import beside
     from plenish.robustness import hardening
     from plenish.training import classifier, classifier_model, classifier_run

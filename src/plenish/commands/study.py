@@ -67,6 +67,7 @@ def run_study(
             generator, synthetic, named_sweep(sweep) if sweep else {}, runs if train is None else []
         )
         return estimate.estimate_study(real, out, how, given, test_data)
+    Run.check_place(out)
     done = experiment.run_study(
         real, out, how, generator=generator, synthetic=synthetic, sweep=sweep, cross_fit=runs,
         test_data=test_data, train=train,

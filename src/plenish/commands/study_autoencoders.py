@@ -13,6 +13,7 @@ from plenish.invocation import command
 from plenish.metrics.result_files import read_result
 from plenish.progress import say
 from plenish.recipes import KINDS, load_recipe
+from plenish.runs import Run
 from plenish.study.config import ClassStudyConfig
 from plenish.study.summaries import ClassStudy
 
@@ -61,6 +62,7 @@ def study_autoencoders(data: Path, out: Path, *, how: ClassStudyOptions = ClassS
     """
     recipe = load_recipe(how.recipe, "autoencoder-study")
     changes = overrides(how, KINDS["autoencoder"], "network.norm=batch")
+    Run.check_place(out)
     dataset = Dataset.open(data)
     asked = (how.seed, how.classes, how.balance, how.shuffle, how.level, how.resamples, how.draws)
     request = request_hash(recipe, changes, dataset, how.split, *asked)

@@ -14,7 +14,7 @@ from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.progress import say
-from plenish.robustness.radius import parse_eps
+from plenish.robustness.radius import PERTURBED_EPS, parse_eps
 from plenish.runs import Run
 
 SECTIONS = ("network", "training", "schedule")
@@ -22,7 +22,6 @@ _DEFAULTS = {
     "network": {}, "training": {},
     "schedule": {"kimg": 50.0, "log_kimg": 1.0, "sample_kimg": 10.0, "checkpoint_kimg": 5.0, "keep": 1},
 }  # fmt: skip
-_EPS = {"linf": "8/255", "l2": "0.5"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +92,7 @@ def train_advgan(data: Path, run: Path, *, how: AdvGANOptions) -> Run:
     if how.against is None:
         raise InputError("Give --against, the Run of the classifier to fool.")
     changes = overrides(how, SECTIONS, "training.beta1=0")
+    Run.check_place(run)
     dataset = Dataset.open(data)
     _check_data(dataset, data)
     from plenish.report.build import write_own_report
@@ -100,7 +100,7 @@ def train_advgan(data: Path, run: Path, *, how: AdvGANOptions) -> Run:
 
     domain = choose_domain(how.domain, dataset.domain)
     norm = str(changes.get("training.norm", how.norm))
-    eps = parse_eps(_EPS.get(norm, _EPS["linf"]) if how.eps is None else how.eps)
+    eps = PERTURBED_EPS.get(norm, PERTURBED_EPS["linf"]) if how.eps is None else parse_eps(how.eps)
     fixed = {"training": {"norm": how.norm, "eps": eps, "symmetry": domain.domain.symmetry}}
     defaults = {key: values | fixed.get(key, {}) for key, values in _DEFAULTS.items()}
     sections = apply_overrides(defaults, changes)

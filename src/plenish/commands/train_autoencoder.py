@@ -81,6 +81,7 @@ def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> Run:
     """
     recipe = load_recipe(how.recipe, "autoencoder")
     changes = overrides(how, KINDS["autoencoder"], "network.norm=batch")
+    Run.check_place(run)
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; an autoencoder is trained on real images.")

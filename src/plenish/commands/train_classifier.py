@@ -65,6 +65,10 @@ def train_classifier_run(
             something else.
         CheckFailed: the training diverged.
     """
+    if show is not None:
+        files.refuse_existing(show)
+    elif not dry_run:
+        Run.check_place(run)
     with unrecorded() if dry_run or show else contextlib.nullcontext():
         return _asked(open_with_classes(data), run, split, how, synthetic, test, retry, dry_run, show)
 
@@ -186,7 +190,6 @@ def _previewed(
     assert config.steps is not None
     found = preview(images, config.seed, config.steps, config.batch, dataset.labels.names)
     if picture is not None:
-        files.refuse_existing(picture)
         files.write_bytes(picture, png(first_batches(images, config.seed, config.batch)))
         facts["picture"] = str(picture)
     return dataclasses.replace(found, facts=facts)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from plenish import files, settings
+from plenish import settings
 from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import named_as_typed, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
@@ -123,8 +123,8 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
 def _asked(data: Path, run: Path, how: GeneratorOptions) -> Run | Trial:
     if how.hours is not None and how.kimg is not None:
         raise InputError("--hours and --kimg both say how long to train; give one.")
-    if not how.dry_run and not (run / "config.json").exists():
-        files.refuse_occupied(run, "a Plenish Run")  # Before the data are looked at.
+    if not how.dry_run:
+        Run.check_place(run)
     if how.family is not None and how.recipe != GeneratorOptions.recipe:
         raise InputError("--family goes with no --recipe, which names its own family; give one of them.")
     if how.stage is not None and how.start_from is None:

@@ -77,6 +77,7 @@ def train_translate(data: Path, run: Path, *, how: TranslationOptions) -> Run:
     """
     recipe = load_recipe(how.recipe, "translation")
     changes = overrides(how, KINDS["translation"], "sketch.width_most=1.2")
+    Run.check_place(run)
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; a translation is trained on real images.")

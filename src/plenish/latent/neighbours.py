@@ -42,6 +42,8 @@ def find_nearest(
         raise InputError(f"-n must be at least 1, not {n}.")
     dataset = Dataset.open(data)
     encodings = encodings_of(dataset, array)
+    if out is not None:
+        files.refuse_existing(out, unless_made=True)
     ids = [str(i) for i in dataset.column("id")]
     queries = pd.Index(ids).get_indexer(pd.Index(query)).astype(np.int64)
     if (queries < 0).any():

@@ -16,11 +16,13 @@ from plenish.report import figures
 from plenish.report.attack_words import triple, worst_at
 from plenish.report.chart_canvas import SERIES, WIDE, Chart, canvas, chart, colour, shorten
 from plenish.report.pictures import Picture, sheet
-from plenish.robustness.radius import distance
+from plenish.robustness.radius import format_eps
 
 Row = Mapping[str, Any]
 GALLERY, EXAMPLES = "gallery.npz", "examples.parquet"
 _MOST_TICKS = 9
+_NO_NUMBER = "no number"
+"""The answer of a classifier whose largest logit is not finite."""
 _LOOKS = [(role, style) for style in ("--", ":", "-.") for role in SERIES]
 """Colour and line of each attack's curve; the worst case is a whole line in ink."""
 _TILE = 104
@@ -62,7 +64,7 @@ def eps_curve(content: Row) -> Chart:
             handles[-1:] + handles[:-1], labels[-1:] + labels[:-1], loc="outside upper left", ncols=4,
             frameon=False, handlelength=2.2, columnspacing=1.2, borderaxespad=0.1,
         )  # fmt: skip
-        said = "; ".join(f"{distance(r['eps'], norm)}: {triple(r['accuracy'])}" for r in rows)
+        said = "; ".join(f"{format_eps(r['eps'], norm)}: {triple(r['accuracy'])}" for r in rows)
         return chart(
             figure, "Right answers over eps", f"worst case {said}",
             "Band: interval of the worst case. Dotted across: guessing among equally frequent classes.",
@@ -106,7 +108,7 @@ def recall_chart(content: Row, eps: float) -> Chart:
         }
         for name, (value, low, high) in worst_at(content, eps)["per_class"].items()
     ]  # fmt: skip
-    at = distance(eps, content["threat"]["norm"])
+    at = format_eps(eps, content["threat"]["norm"])
     made = figures.intervals(
         f"Share of each class still found at eps {at}", rows, limits=(-0.02, 1.02), width=WIDE,
         shares=True,
@@ -164,8 +166,9 @@ def gallery(folder: Path, content: Row, most: int = 12) -> list[Picture]:
         shown = np.clip(0.5 + change / (2 * max(scale, 1e-9)), 0, 1)
         three = [original, *(np.rint(255 * x).astype(np.uint8) for x in (np.clip(changed, 0, 1), shown))]
         example = table.iloc[int(row)]
-        words = f"{example['prediction']} → {example['adversarial_prediction']}"
-        at = f"eps {distance(float(eps), norm)}, {attack}"
+        before_and_after = (example["prediction"], example["adversarial_prediction"])
+        words = " → ".join(_NO_NUMBER if name is None else str(name) for name in before_and_after)
+        at = f"eps {format_eps(float(eps), norm)}, {attack}"
         # How far the image itself moved, beside how far it might have.
         largest = percent(float(np.abs(change).max()), ".2g")
         made.append(

@@ -40,7 +40,7 @@ from plenish.report.page import (
     render_page,
 )
 from plenish.report.record import duration
-from plenish.robustness.radius import distance
+from plenish.robustness.radius import format_eps
 from plenish.wording import plural
 
 Row = Mapping[str, Any]
@@ -79,7 +79,7 @@ def write_attack_page(folder: Path, content: Row, gate: Gate) -> Path:
 def _cards(content: Row, gate: Gate) -> list[Card]:
     norm = content["threat"]["norm"]
     row = worst_at(content, gate.eps)
-    at = distance(gate.eps, norm)
+    at = format_eps(gate.eps, norm)
     text = f"{held(content, row)}, each image under the worst of all attacks for it. {UNTRIED}"
     tone = "neutral"
     if gate.least is not None:
@@ -92,7 +92,7 @@ def _cards(content: Row, gate: Gate) -> list[Card]:
     if half is None:
         answer, found = "more than was tried", "More than half of the right answers are left at every eps."
     else:
-        answer = f"eps {distance(half['eps'], norm)}"
+        answer = f"eps {format_eps(half['eps'], norm)}"
         found = "The smallest of the grid at which half of the right answers are gone or more."
     cards.append(Card("How small a change is enough?", answer, f"{found} With eps, {norm_words(norm)}."))
     cards.append(
@@ -125,7 +125,7 @@ def _curve(content: Row) -> Section:
         found = ", ".join(f"{name}\u00a0{count:,}" for name, count in by if count)
         rows.append(
             {
-                "eps": distance(row["eps"], norm),
+                "eps": format_eps(row["eps"], norm),
                 "right under all attacks, %": _in_two_lines(row["accuracy"], ".1f"),
                 "balanced over classes, %": _in_two_lines(row["balanced_accuracy"], ".1f"),
                 "no attack succeeded": f"{round(row['accuracy'][0] * n):,} of {n:,}",
@@ -153,7 +153,7 @@ def _attacks(content: Row) -> Section:
         rows.append(
             {"attack": attack["name"], "kind, made on": f"{attack['kind']}\n{_ON[attack['on']]}"}
             | {
-                distance(eps, norm): fixed(100 * by[eps]["accuracy"], ".1f") if eps in by else "–"
+                format_eps(eps, norm): fixed(100 * by[eps]["accuracy"], ".1f") if eps in by else "–"
                 for eps in grid
             }
         )  # fmt: skip
@@ -179,7 +179,10 @@ def _recall(content: Row, gate: Gate) -> Section:
     names = list(content["worst_case"][0]["per_class"])
     rows = [
         {"class": name}
-        | {distance(row["eps"], norm): _in_two_lines(row["per_class"][name]) for row in content["worst_case"]}
+        | {
+            format_eps(row["eps"], norm): _in_two_lines(row["per_class"][name])
+            for row in content["worst_case"]
+        }
         for name in names
     ]
     lead = (
@@ -227,7 +230,7 @@ def _values(values: Row, norm: str) -> str:
         if isinstance(value, dict) or value is None or (key == "eps" and isinstance(value, list)):
             continue
         if key == "eps":
-            text = distance(value, norm)
+            text = format_eps(value, norm)
         else:
             text = " · ".join(map(_short, value)) if isinstance(value, list) else _short(value)
         shown.append(f"{key.replace('_', ' ')} {text}")
@@ -249,7 +252,7 @@ def _convergence(content: Row) -> Section | None:
     found = content.get("convergence")
     if not found:
         return None
-    at = distance(found["eps"], content["threat"]["norm"])
+    at = format_eps(found["eps"], content["threat"]["norm"])
     rows = [
         {"steps": steps, "right": percent(right)}
         for steps, right in zip(found["iterations"], found["accuracy"], strict=True)

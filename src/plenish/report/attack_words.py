@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plenish.metrics.words import percent
-from plenish.robustness.radius import distance
+from plenish.robustness.radius import format_eps
 
 Row = Mapping[str, Any]
 UNTRIED = "Attacks that were not tried may succeed where these did not."
@@ -66,6 +66,12 @@ FLAGS: dict[str, Words] = {
         "More steps no longer lower the accuracy",
         "Where accuracy still falls with the number of steps, the robust accuracy is too high.",
         _STRONGER,
+    ),
+    "finite-logits": Words(
+        "The logits of attacked images are numbers",
+        "A logit that is NaN or infinite gives an attack no margin and no gradient to follow, so the robust "
+        "accuracy may be too high. An image whose largest logit is no finite number counts as wrong.",
+        "Look for an overflow, a division by 0 or a logarithm of 0 in the classifier, and attack in float32.",
     ),
     "gradients": Words(
         "Gradients are neither zero nor undefined",
@@ -127,7 +133,7 @@ def held(content: Row, row: Row) -> str:
     """On how many images no attack succeeded: `No attack tried succeeded on 31 of 100 images`."""
     n = content["data"]["images"]
     kept = round(row["accuracy"][0] * n)
-    at = distance(row["eps"], content["threat"]["norm"])
+    at = format_eps(row["eps"], content["threat"]["norm"])
     if not kept:
         return f"At eps {at} none of {n:,} images stays right under attack"
     return f"At eps {at} no attack tried succeeded on {kept:,} of {n:,} images"
@@ -138,7 +144,7 @@ def rows_of_worst(content: Row) -> list[dict[str, Any]]:
     n, norm = content["data"]["images"], content["threat"]["norm"]
     return [
         {
-            "eps": distance(row["eps"], norm), **dict(zip(("accuracy", "low", "high"), row["accuracy"])),
+            "eps": format_eps(row["eps"], norm), **dict(zip(("accuracy", "low", "high"), row["accuracy"])),
             "balanced": row["balanced_accuracy"][0],
             "no_attack_succeeded_on": f"{round(row['accuracy'][0] * n)} of {n}",
         }

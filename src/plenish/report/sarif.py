@@ -14,7 +14,7 @@ from urllib.parse import quote
 from plenish import files
 from plenish._version import __version__
 from plenish.report.attack_words import UNTRIED, Gate, flag_words, held, norm_words
-from plenish.robustness.radius import distance
+from plenish.robustness.radius import format_eps
 
 FILE = "attack.sarif"
 ACCURACY = "robust-accuracy"
@@ -100,7 +100,7 @@ def _accuracies(content: Mapping[str, Any], gate: Gate) -> Iterator[dict[str, An
         )
         yield {
             "ruleId": ACCURACY, "level": "error", "message": {"text": text},
-            "partialFingerprints": {"accuracyAt/v1": f"{norm} {distance(row['eps'], norm)}"},
+            "partialFingerprints": {"accuracyAt/v1": f"{norm} {format_eps(row['eps'], norm)}"},
             "properties": {
                 "eps": row["eps"], "accuracy": row["accuracy"], "asked": gate.least,
                 "worstClass": worst_class(row),

@@ -94,8 +94,9 @@ def training(inputs: ReportInputs) -> Section | None:
         Charts(others, folded="More curves" if scored else ""),
         confusion_table(table),
     ]  # fmt: skip
-    if strip := progress_strip(run):
-        blocks += [Text(_STRIP.get(run.kind, _STRIP["generator"])), Pictures(strip)]
+    in_threes = run.kind in ("translation", "perturber")
+    if strip := progress_strip(run, 3, least=760) if in_threes else progress_strip(run):
+        blocks += [Text(_STRIP.get(run.kind, _STRIP["generator"])), Pictures(strip, wide=in_threes)]
     blocks.append(_errors_table(status.get("errors") or []))
     blocks += held_out(run, status.get("held_out") or [])
     blocks.append(_fooling_table(status.get("fooling") or []))
@@ -116,13 +117,14 @@ def _errors_table(errors: Sequence[Mapping[str, Any]]) -> Table:
 
 def _fooling_table(found: Sequence[Mapping[str, Any]]) -> Table:
     """How often a perturber fools its classifier, beside other attacks in the same ball."""
-    names = {"perturber": "perturber", "noise": "noise", "fgsm": "FGSM", "pgd": "PGD, 20 steps"}
-    rows = [  # A row an attack: side by side, four intervals are wider than the page.
+    names = {"fgsm": "FGSM", "pgd": "PGD, 20 steps"}
+    rows = [
         {
-            "part": row["part"], "attack": name, "classified right": f"{row['attacked']} of {row['images']}",
-            "fooled": percent(row[key][0]), "from": percent(row[key][1]), "to": percent(row[key][2]),
+            "part": row["part"], "attack": names.get(row["attack"], row["attack"]),
+            "classified right": f"{row['classified_right']} of {row['images']}",
+            "fooled": percent(row["fooled"]), "from": percent(row["low"]), "to": percent(row["high"]),
         }
-        for row in found for key, name in names.items() if key in row
+        for row in found
     ]  # fmt: skip
     return Table(
         rows,
@@ -225,12 +227,19 @@ def confusion_table(table: pd.DataFrame) -> Table:
     return Table(rows, "How the discriminator judged the training images of the last logged interval.")
 
 
-def progress_strip(run: Run, most: int = 6) -> list[Picture]:
-    """Up to `most` of the pictures of `samples/`, evenly spaced, with the kimg under each."""
+def progress_strip(run: Run, most: int = 6, *, least: int = 0) -> list[Picture]:
+    """Up to `most` of the pictures of `samples/`, evenly spaced, with the kimg under each.
+
+    Args:
+        run: the Run.
+        most: how many.
+        least: width in pixels that each has at least; without one they are thumbnails.
+    """
     found = sorted((run.path / "samples").glob("kimg-*.png"))
     strip = []
     for path in (found[i] for i in pictures.pick(len(found), most)):
         kimg = plain(round(float(path.stem.removeprefix("kimg-")), 1))
         alt = f"Samples after {kimg} thousand images"
-        strip.append(pictures.from_file(path, alt, widest=420, caption=f"{kimg} kimg"))
+        widest = max(420, 2 * least)
+        strip.append(pictures.from_file(path, alt, widest=widest, least=least, caption=f"{kimg} kimg"))
     return [picture for picture in strip if picture is not None]

@@ -47,7 +47,7 @@ class AdvGANMethod:
 
     Attributes:
         norm: of the ball that perturbations stay in: linf or l2.
-        eps: its radius, in units of [0, 1], above 0; the default is one of the norm linf.
+        eps: its radius, in units of [0, 1], above 0; `PERTURBED_EPS` has usual ones.
         batch: images a step.
         lr: learning rate of both networks' Adam.
         beta1: decay of Adam's first moment.
@@ -57,8 +57,8 @@ class AdvGANMethod:
         symmetry: training images are shown in a random one of these orientations.
     """
 
-    norm: Norm = "linf"
-    eps: float = 8 / 255
+    norm: Norm
+    eps: float
     batch: int = option(32, least=1)
     lr: float = option(1e-3, above=0)
     beta1: float = option(0.5, least=0, below=1)

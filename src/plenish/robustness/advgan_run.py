@@ -20,9 +20,9 @@ from plenish.latent.judges import open_classifier
 from plenish.metrics.beside import classifier_behind
 from plenish.networks.perturber import Perturber, PerturberConfig
 from plenish.robustness.advgan import AT_ONCE, CHANGEABLE, AdvGANLearner, AdvGANMethod, to_unit
-from plenish.robustness.gradients import logits_of
 from plenish.robustness.target import Target
 from plenish.robustness.threat import Threat
+from plenish.robustness.visited import misclassified
 from plenish.runs import Kind, Run
 from plenish.training import trainer
 from plenish.training.engine import Engine
@@ -33,7 +33,7 @@ KIND: Kind = "perturber"
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class AdvGANPlan:
     """What is going to be trained, how, and against what.
 
     Attributes:
@@ -51,7 +51,9 @@ class Plan:
     against: Mapping[str, Any]
 
 
-def plan(sections: Mapping[str, Mapping[str, Any]], dataset: Dataset, split: str, classifier: Path) -> Plan:
+def plan(
+    sections: Mapping[str, Mapping[str, Any]], dataset: Dataset, split: str, classifier: Path
+) -> AdvGANPlan:
     """What options make for a Dataset's images and a classifier.
 
     Args:
@@ -68,7 +70,7 @@ def plan(sections: Mapping[str, Mapping[str, Any]], dataset: Dataset, split: str
     given = {"size": dataset.size, "channels": dataset.channels}
     method = build_config(AdvGANMethod, sections["training"], "training")
     Threat(method.norm, method.eps).check_reach(dataset.size, dataset.channels)
-    return Plan(
+    return AdvGANPlan(
         PerturberConfig.from_dict({**sections["network"], **given}), method,
         build_config(Schedule, sections["schedule"], "schedule"), target, against,
     )  # fmt: skip
@@ -102,14 +104,13 @@ def images_of(rows: Subset, target: Target) -> Images:
     return Images(rows.images, number[rows.codes])
 
 
-def check_val(asked: Plan, val: Subset) -> None:
+def check_val(asked: AdvGANPlan, val: Subset) -> None:
     """Refuse a classifier that gets no val image right: then there is nothing to fool it on."""
     images, engine = images_of(val, asked.target), Engine.from_settings("float32")
     for place in chunks(len(val), AT_ONCE):
-        with torch.no_grad():
-            shown = to_unit(engine.to_images(images.read(place)))
-            found = logits_of(asked.target.module, shown).argmax(1).cpu().numpy()
-        if (found == images.y[place]).any():
+        shown = to_unit(engine.to_images(images.read(place)))
+        labels = torch.from_numpy(images.y[place]).to(engine.device)
+        if not misclassified(asked.target.module, shown, labels).all():
             return
     raise InputError(
         f"The classifier in {asked.against['run']} gets no val image of {val.dataset.path} right, so there "
@@ -117,7 +118,7 @@ def check_val(asked: Plan, val: Subset) -> None:
     )
 
 
-def open_run(path: Path, asked: Plan, train: Subset, seed: int, typed: Mapping[str, str] = {}) -> Run:
+def open_run(path: Path, asked: AdvGANPlan, train: Subset, seed: int, typed: Mapping[str, str] = {}) -> Run:
     """The Run of a plan, made or gone on with.
 
     Args:
@@ -142,7 +143,7 @@ def open_run(path: Path, asked: Plan, train: Subset, seed: int, typed: Mapping[s
     )  # fmt: skip
 
 
-def _check_same_classifier(path: Path, asked: Plan, kept: Mapping[str, Any]) -> None:
+def _check_same_classifier(path: Path, asked: AdvGANPlan, kept: Mapping[str, Any]) -> None:
     """Refuse to go on with a Run against another classifier, in words other than checksums."""
     if not (path / "config.json").is_file():
         return
@@ -154,7 +155,7 @@ def _check_same_classifier(path: Path, asked: Plan, kept: Mapping[str, Any]) -> 
         )
 
 
-def fit(run: Run, asked: Plan, train: Subset, val: Subset, retry: bool = False) -> None:
+def fit(run: Run, asked: AdvGANPlan, train: Subset, val: Subset, retry: bool = False) -> None:
     """Train in a Run, from the start or from its newest intact checkpoint.
 
     Args:

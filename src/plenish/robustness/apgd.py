@@ -20,6 +20,8 @@ from plenish.robustness.threat import Norm, check_counts, per_image, steepest
 from plenish.robustness.visited import Hardest, exact_margins, plain_logits, unmoved
 
 ITERATIONS = 100
+TARGETS = 9
+"""Target classes of the published ensemble."""
 _MOMENTUM = 0.75
 """Weight of the gradient step; the rest continues the last move (α in the paper)."""
 _RISING = 0.75
@@ -56,7 +58,7 @@ def apgd_ce(
     Returns:
         For each image the first point that is misclassified, or the one of the largest margin if none is.
     """
-    options = _Options(eps, norm, seed, precision, iterations, restarts)
+    options = _ApgdOptions(eps, norm, seed, precision, iterations, restarts)
     return _untargeted(model, images, labels, "cross_entropy", options)
 
 
@@ -73,7 +75,7 @@ def apgd_dlr(
     restarts: int = 1,
 ) -> Tensor:
     """Auto-PGD that raises the difference of logits ratio, for K ≥ 3; see `apgd_ce`."""
-    options = _Options(eps, norm, seed, precision, iterations, restarts)
+    options = _ApgdOptions(eps, norm, seed, precision, iterations, restarts)
     return _untargeted(model, images, labels, "dlr", options)
 
 
@@ -90,7 +92,7 @@ def apgd_margin(
     restarts: int = 1,
 ) -> Tensor:
     """Auto-PGD that raises the margin, for any K ≥ 2; see `apgd_ce`."""
-    options = _Options(eps, norm, seed, precision, iterations, restarts)
+    options = _ApgdOptions(eps, norm, seed, precision, iterations, restarts)
     return _untargeted(model, images, labels, "margin", options)
 
 
@@ -105,7 +107,7 @@ def apgd_targeted(
     precision: Precision = "float32",
     iterations: int = ITERATIONS,
     restarts: int = 1,
-    targets: int = 9,
+    targets: int = TARGETS,
     loss: str | None = None,
 ) -> Tensor:
     """Auto-PGD toward each of the likeliest other classes in turn, for any K ≥ 2; see `apgd_ce`.
@@ -126,7 +128,7 @@ def apgd_targeted(
     Returns:
         For each image the first point that is misclassified, or the one of the largest margin if none is.
     """
-    options = _Options(eps, norm, seed, precision, iterations, restarts)
+    options = _ApgdOptions(eps, norm, seed, precision, iterations, restarts)
     check_counts(targets=targets)
     if unmoved(images, eps, norm):
         return images.clone()
@@ -153,7 +155,7 @@ def checkpoints(iterations: int) -> Iterator[tuple[int, int]]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Options:
+class _ApgdOptions:
     eps: float
     norm: Norm
     seed: int
@@ -166,7 +168,7 @@ class _Options:
 
 
 @dataclasses.dataclass
-class _Climb:
+class _ApgdState:
     """Where each image of an ascent stands.
 
     Attributes:
@@ -203,11 +205,11 @@ class _Climb:
     shrunk: Tensor
     rises: Tensor
 
-    def keep(self, kept: Tensor) -> _Climb:
-        return _Climb(*(getattr(self, field.name)[kept] for field in dataclasses.fields(self)))
+    def keep(self, kept: Tensor) -> _ApgdState:
+        return _ApgdState(*(getattr(self, field.name)[kept] for field in dataclasses.fields(self)))
 
 
-def _untargeted(model: nn.Module, images: Tensor, labels: Tensor, loss: str, options: _Options) -> Tensor:
+def _untargeted(model: nn.Module, images: Tensor, labels: Tensor, loss: str, options: _ApgdOptions) -> Tensor:
     if unmoved(images, options.eps, options.norm):
         return images.clone()
     with untouched(model), channels_last(model):
@@ -217,8 +219,8 @@ def _untargeted(model: nn.Module, images: Tensor, labels: Tensor, loss: str, opt
 
 
 def _from_starts(
-    model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str, options: _Options,
-    hardest: Hardest, purpose: str | int,
+    model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
+    options: _ApgdOptions, hardest: Hardest, purpose: str | int,
 ) -> None:  # fmt: skip
     """Climb from each random start with the images that are left."""
     for restart in range(options.restarts):
@@ -226,12 +228,12 @@ def _from_starts(
         if not len(rows):
             return
         draws = ImageDraws(images[rows], options.seed, "apgd", loss, purpose, restart)
-        _climb(model, rows, images, labels, targets, loss, options, hardest, draws)
+        _ascend(model, rows, images, labels, targets, loss, options, hardest, draws)
 
 
-def _climb(
+def _ascend(
     model: nn.Module, rows: Tensor, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
-    options: _Options, hardest: Hardest, draws: ImageDraws,
+    options: _ApgdOptions, hardest: Hardest, draws: ImageDraws,
 ) -> None:  # fmt: skip
     targeted = targets is not None
     images, labels = _dense(images[rows]), labels[rows]
@@ -247,7 +249,7 @@ def _climb(
         return value, gradient
 
     value, gradient = measure(start, labels, classes, rows)
-    climb = _Climb(
+    state = _ApgdState(
         rows=rows, images=images, labels=labels, targets=classes, point=start, before=start,
         gradient=gradient, value=value, best=start, best_gradient=gradient, best_value=value,
         checked_value=value,
@@ -256,57 +258,57 @@ def _climb(
     )  # fmt: skip
     decided = dict(checkpoints(options.iterations))
     for step in range(1, options.iterations + 1):
-        kept = ~hardest.certain[climb.rows]
+        kept = ~hardest.certain[state.rows]
         alive = int(kept.sum())
         if not alive:
             return
         if alive <= (1 - _WORTH_DROPPING) * len(kept):
-            climb = climb.keep(kept)
-        _move(climb, options, momentum=step > 1)
-        value, climb.gradient = measure(climb.point, climb.labels, climb.targets, climb.rows)
-        _note(climb, value)
+            state = state.keep(kept)
+        _move(state, options, momentum=step > 1)
+        value, state.gradient = measure(state.point, state.labels, state.targets, state.rows)
+        _note(state, value)
         if step in decided:
-            _decide(climb, step - decided[step])
+            _decide(state, step - decided[step])
 
 
-def _move(climb: _Climb, options: _Options, momentum: bool) -> None:
+def _move(state: _ApgdState, options: _ApgdOptions, momentum: bool) -> None:
     """A gradient step and, behind the first one, a part of the last move."""
     eps, norm = options.eps, options.norm
-    ahead = climb.point + steepest(climb.gradient, norm) * per_image(climb.size, climb.point)
-    moved = into_ball(climb.images, ahead, eps, norm)
+    ahead = state.point + steepest(state.gradient, norm) * per_image(state.size, state.point)
+    moved = into_ball(state.images, ahead, eps, norm)
     if momentum:
         moved = (
-            climb.point + _MOMENTUM * (moved - climb.point) + (1 - _MOMENTUM) * (climb.point - climb.before)
+            state.point + _MOMENTUM * (moved - state.point) + (1 - _MOMENTUM) * (state.point - state.before)
         )
-        moved = into_ball(climb.images, moved, eps, norm)
-    climb.before, climb.point = climb.point, moved
+        moved = into_ball(state.images, moved, eps, norm)
+    state.before, state.point = state.point, moved
 
 
-def _note(climb: _Climb, value: Tensor) -> None:
-    climb.rises = climb.rises + (value > climb.value)
-    climb.value = value
-    better = value > climb.best_value
+def _note(state: _ApgdState, value: Tensor) -> None:
+    state.rises = state.rises + (value > state.value)
+    state.value = value
+    better = value > state.best_value
     wide = better.view(-1, 1, 1, 1)
-    climb.best = torch.where(wide, climb.point, climb.best)
-    climb.best_gradient = torch.where(wide, climb.gradient, climb.best_gradient)
-    climb.best_value = torch.where(better, value, climb.best_value)
+    state.best = torch.where(wide, state.point, state.best)
+    state.best_gradient = torch.where(wide, state.gradient, state.best_gradient)
+    state.best_value = torch.where(better, value, state.best_value)
 
 
-def _decide(climb: _Climb, steps: int) -> None:
+def _decide(state: _ApgdState, steps: int) -> None:
     """Where the loss rose too seldom, or its best stands still, halve the step and go back to the best."""
-    seldom = climb.rises < _RISING * steps
-    stands = ~climb.shrunk & (climb.best_value <= climb.checked_value)
-    climb.shrunk = seldom | stands
-    climb.size = torch.where(climb.shrunk, climb.size / 2, climb.size)
-    wide = climb.shrunk.view(-1, 1, 1, 1)
-    climb.point = torch.where(wide, climb.best, climb.point)
-    climb.gradient = torch.where(wide, climb.best_gradient, climb.gradient)
-    climb.value = torch.where(climb.shrunk, climb.best_value, climb.value)
-    climb.checked_value = climb.best_value
-    climb.rises = torch.zeros_like(climb.rises)
+    seldom = state.rises < _RISING * steps
+    stands = ~state.shrunk & (state.best_value <= state.checked_value)
+    state.shrunk = seldom | stands
+    state.size = torch.where(state.shrunk, state.size / 2, state.size)
+    wide = state.shrunk.view(-1, 1, 1, 1)
+    state.point = torch.where(wide, state.best, state.point)
+    state.gradient = torch.where(wide, state.best_gradient, state.gradient)
+    state.value = torch.where(state.shrunk, state.best_value, state.value)
+    state.checked_value = state.best_value
+    state.rises = torch.zeros_like(state.rises)
 
 
-def _random_start(images: Tensor, options: _Options, draws: ImageDraws) -> Tensor:
+def _random_start(images: Tensor, options: _ApgdOptions, draws: ImageDraws) -> Tensor:
     """Uniform in the L∞ ball; on the surface of the L2 ball, uniform over directions."""
     shape = images.shape[1:]
     if options.norm == "linf":

@@ -14,18 +14,18 @@ from torch import Tensor
 
 from plenish.datasets.pixels import chunks
 from plenish.progress import Bar, progress
-from plenish.robustness.attack_plan import ITERATIVE, Plan, Step
+from plenish.robustness.attack_plan import ITERATIVE, AttackPlan, PlannedAttack
 from plenish.robustness.attacked_images import AttackedImages
 from plenish.robustness.gradient_attacks import STEP_SHARE, pgd, steps_of_pgd
 from plenish.robustness.gradients import Precision, untouched
-from plenish.robustness.radius import distance
+from plenish.robustness.radius import format_eps
 from plenish.robustness.target import Target
 from plenish.robustness.threat import Norm, lengths
-from plenish.robustness.visited import plain_logits
+from plenish.robustness.visited import plain_logits, predictions
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-CURVE_STEPS, CURVE_IMAGES = 100, 100
+_CURVE_STEPS, _CURVE_IMAGES = 100, 100
 _CURVE_STEPS_ACROSS = 20
 """Steps within which the curve can reach every point of the ball, as PGD with so many steps does."""
 _SHOWN, _SHOWN_OF_A_CLASS = 4, 2
@@ -34,11 +34,11 @@ _HALF_IMAGES, _HALF_STEPS = 64, 50
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
-    """One attack at one radius.
+class AttackOutcome:
+    """What one attack did at one radius.
 
     Attributes:
-        step: the attack.
+        attack: which.
         eps: the radius.
         attacked: how many images it was made on.
         right: which images of all are right: under this attack alone where it is made on all, else under it
@@ -46,7 +46,7 @@ class Made:
         seconds: it took.
     """
 
-    step: Step
+    attack: PlannedAttack
     eps: float
     attacked: int
     right: Bools
@@ -54,7 +54,7 @@ class Made:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class GalleryExample:
     """An example for the gallery: its row, radius, attack, and both images C×H×W."""
 
     row: int
@@ -69,13 +69,15 @@ class Outcomes:
     """What was found of N images.
 
     Attributes:
-        clean: predicted classes N without an attack.
+        clean: predictions N without an attack (see `visited.predictions`).
         right: which are right.
         eps: the smallest radius at which any attack succeeded, N; NaN where none did or none was needed.
         by: which attack found it first; empty where none did.
-        then: the class predicted then, N; -1 where none was found.
-        made: every attack at every radius.
-        shown: examples.
+        then: the prediction then, N; -1 where none was found.
+        not_finite: whether a logit was NaN or infinite, N; at each radius, the first of which is 0, under any
+            attack.
+        per_attack: every attack at every radius.
+        examples: some of the images, for the gallery.
         only_black_box: at each radius above 0, images that an attack without gradients found alone.
     """
 
@@ -84,8 +86,9 @@ class Outcomes:
     eps: NDArray[np.float64]
     by: list[str]
     then: Ints
-    made: list[Made] = dataclasses.field(default_factory=list)
-    shown: list[Shown] = dataclasses.field(default_factory=list)
+    not_finite: list[Bools]
+    per_attack: list[AttackOutcome] = dataclasses.field(default_factory=list)
+    examples: list[GalleryExample] = dataclasses.field(default_factory=list)
     only_black_box: list[int] = dataclasses.field(default_factory=list)
 
     def right_at(self, eps: float) -> Bools:
@@ -98,7 +101,7 @@ class Outcomes:
 
 
 @dataclasses.dataclass(frozen=True)
-class Campaign:
+class AttackRunner:
     """Attacks on the images of one classifier.
 
     Attributes:
@@ -124,55 +127,56 @@ class Campaign:
         device = self.target.device
         return self.images.read(rows).to(device), torch.from_numpy(self.images.labels[rows]).to(device)
 
-    def predictions(self, rows: Ints) -> Ints:
-        """Classes of the images as they are."""
+    def _answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions N, and whether a logit is NaN or infinite, N."""
         with untouched(self.target.module):
-            found = [self._classes(self.read(rows[piece])[0]) for piece in chunks(len(rows), self.batch)]
-        return np.concatenate([piece.cpu().numpy() for piece in found])
+            logits = plain_logits(self.target.module, images)
+        return predictions(logits), ~logits.isfinite().all(dim=1)
 
-    def _classes(self, images: Tensor) -> Tensor:
-        return plain_logits(self.target.module, images).argmax(dim=1)
-
-    def run(self, plan: Plan) -> Outcomes:
-        """Make all attacks at all radii, and keep what was found first."""
+    def _clean(self) -> Outcomes:
+        """The images as they are."""
         n = len(self.images)
-        clean = self.predictions(np.arange(n, dtype=np.int64))
+        found = [self._answers(self.read(piece)[0]) for piece in chunks(n, self.batch)]
+        clean, not_finite = (torch.cat(each).cpu().numpy() for each in zip(*found, strict=True))
         right = clean == self.images.labels
-        found = Outcomes(clean, right, np.full(n, np.nan), [""] * n, np.full(n, -1, np.int64))
-        radii, count = self.grid[1:], int(right.sum())
-        with progress("attack", len(radii) * len(plan.steps) * count) as bar:
+        return Outcomes(
+            clean, right, np.full(n, np.nan), [""] * n, np.full(n, -1, np.int64), [not_finite]
+        )  # fmt: skip
+
+    def run(self, plan: AttackPlan) -> Outcomes:
+        """Make all attacks at all radii, and keep what was found first."""
+        found = self._clean()
+        radii, count = self.grid[1:], int(found.right.sum())
+        with progress("attack", len(radii) * len(plan.attacks) * count) as bar:
             for eps in radii:
                 found.only_black_box.append(0)
-                for step in plan.steps:
-                    self._make(step, eps, found, bar)
-                    bar.advance(count - found.made[-1].attacked)
+                found.not_finite.append(np.zeros(len(self.images), bool))
+                for attack in plan.attacks:
+                    self._make(attack, eps, found, bar)
+                    bar.advance(count - found.per_attack[-1].attacked)
         return found
 
-    def _make(self, step: Step, eps: float, found: Outcomes, bar: Bar) -> None:
+    def _make(self, attack: PlannedAttack, eps: float, found: Outcomes, bar: Bar) -> None:
         start = time.perf_counter()
-        rows = np.flatnonzero(found.right if step.all_images else found.right_at(eps))
-        right = found.right.copy() if step.all_images else found.right_at(eps)
+        right = found.right.copy() if attack.all_images else found.right_at(eps)
+        rows = np.flatnonzero(right)
         for piece in chunks(len(rows), self.batch):
-            bar.note(f"{step.name} at eps {distance(eps, self.norm)}")
+            bar.note(f"{attack.name} at eps {format_eps(eps, self.norm)}")
             here = rows[piece]
             images, labels = self.read(here)
-            tried = step.function(
-                self.target.module,
-                images,
-                labels,
-                eps,
-                norm=self.norm,
-                seed=self.seed,
+            tried = attack.function(
+                self.target.module, images, labels, eps, norm=self.norm, seed=self.seed,
                 precision=self.precision,
-            )
-            with untouched(self.target.module):
-                classes = self._classes(tried)
-            fooled = (classes != labels) & self._inside(images, tried, eps)
+            )  # fmt: skip
+            classes, not_finite = self._answers(tried)
+            inside = self._inside(images, tried, eps)
+            fooled = (classes != labels) & inside
             right[here[fooled.cpu().numpy()]] = False
-            self._note(step, eps, found, here, (images, tried), (fooled, classes))
+            found.not_finite[-1][here] |= (not_finite & inside).cpu().numpy()
+            self._note(attack, eps, found, here, (images, tried), (fooled, classes))
             bar.advance(len(piece))
         self._wait()
-        found.made.append(Made(step, eps, len(rows), right, time.perf_counter() - start))
+        found.per_attack.append(AttackOutcome(attack, eps, len(rows), right, time.perf_counter() - start))
 
     def _wait(self) -> None:
         if self.target.device.type == "cuda":
@@ -184,7 +188,7 @@ class Campaign:
         return near & ((tried >= 0) & (tried <= 1)).flatten(1).all(dim=1)
 
     def _note(
-        self, step: Step, eps: float, found: Outcomes, rows: Ints, images: tuple[Tensor, Tensor],
+        self, attack: PlannedAttack, eps: float, found: Outcomes, rows: Ints, images: tuple[Tensor, Tensor],
         answers: tuple[Tensor, Tensor],
     ) -> None:  # fmt: skip
         """Keep what was found first."""
@@ -193,16 +197,12 @@ class Campaign:
             row = int(rows[place])
             if found.eps[row] <= eps:
                 continue
-            found.eps[row], found.by[row], found.then[row] = eps, step.name, classes[place]
-            found.only_black_box[-1] += step.kind == "black-box"
-            same = [one.row for one in found.shown if one.eps == eps]
-            label = self.images.labels[row]
-            if (
-                len(same) < _SHOWN
-                and sum(self.images.labels[one] == label for one in same) < _SHOWN_OF_A_CLASS
-            ):
+            found.eps[row], found.by[row], found.then[row] = eps, attack.name, classes[place]
+            found.only_black_box[-1] += attack.kind == "black-box"
+            labels = [self.images.labels[one.row] for one in found.examples if one.eps == eps]
+            if len(labels) < _SHOWN and labels.count(self.images.labels[row]) < _SHOWN_OF_A_CLASS:
                 pair = (one[place].detach().float().cpu() for one in images)
-                found.shown.append(Shown(row, eps, step.name, *pair))
+                found.examples.append(GalleryExample(row, eps, attack.name, *pair))
 
     def curve(self, found: Outcomes) -> dict[str, Any] | None:
         """How PGD converges at the radius that leaves about half of the right answers; None without any.
@@ -212,24 +212,25 @@ class Campaign:
             mean cross entropy) and `images`, how many of those that are right were taken.
         """
         right = np.flatnonzero(found.right)
-        left = {made.eps: int(made.right.sum()) for made in found.made if made.step.name == ITERATIVE}
+        left = {one.eps: int(one.right.sum()) for one in found.per_attack if one.attack.name == ITERATIVE}
         if not len(right) or not left:
             return None
         eps = min(left, key=lambda radius: abs(left[radius] - len(right) / 2))
-        rows = right[np.linspace(0, len(right) - 1, min(len(right), CURVE_IMAGES)).round().astype(np.int64)]
+        rows = _evenly(right, _CURVE_IMAGES)
         fooled, losses = [], []
         for piece in chunks(len(rows), self.batch):
             images, labels = self.read(rows[piece])
             ours, theirs = steps_of_pgd(
                 self.target.module, images, labels, eps, norm=self.norm, seed=self.seed,
-                precision=self.precision, steps=CURVE_STEPS, step_size=STEP_SHARE * eps / _CURVE_STEPS_ACROSS,
+                precision=self.precision, steps=_CURVE_STEPS,
+                step_size=STEP_SHARE * eps / _CURVE_STEPS_ACROSS,
             )  # fmt: skip
             fooled.append(ours.cummax(dim=0).values.cpu().numpy())
             losses.append(theirs.float().cpu().numpy())
         kept = 1 - np.concatenate(fooled, axis=1).mean(axis=1)
         mean = np.nan_to_num(np.concatenate(losses, axis=1).astype(np.float64)).mean(axis=1)
         return {
-            "eps": eps, "iterations": list(range(CURVE_STEPS + 1)),
+            "eps": eps, "iterations": list(range(_CURVE_STEPS + 1)),
             "accuracy": (kept * found.right.mean()).tolist(), "loss": mean.tolist(), "images": len(rows),
         }  # fmt: skip
 
@@ -243,7 +244,7 @@ class Campaign:
         left = np.flatnonzero(found.right_at(self.grid[-1]))
         if not len(left):
             return 0.0
-        rows = left[np.linspace(0, len(left) - 1, min(len(left), _HALF_IMAGES)).round().astype(np.int64)]
+        rows = _evenly(left, _HALF_IMAGES)
         eps = 0.5 if self.norm == "linf" else 0.5 * (self.images.channels * self.images.size**2) ** 0.5
         withstood = 0
         for piece in chunks(len(rows), self.batch):
@@ -252,6 +253,10 @@ class Campaign:
                 self.target.module, images, labels, eps, norm=self.norm, seed=self.seed,
                 precision=self.precision, steps=_HALF_STEPS,
             )  # fmt: skip
-            with untouched(self.target.module):
-                withstood += int((self._classes(tried) == labels).sum())
+            withstood += int((self._answers(tried)[0] == labels).sum())
         return withstood / len(rows) * len(left) / len(self.images)
+
+
+def _evenly(rows: Ints, most: int) -> Ints:
+    """At most so many of some rows, evenly spaced."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(np.int64)]

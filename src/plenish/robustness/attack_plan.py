@@ -6,17 +6,18 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from plenish.errors import InputError, unknown
-from plenish.robustness.apgd import ITERATIONS
-from plenish.robustness.autoattack import TARGETS, ensemble
+from plenish.robustness.apgd import ITERATIONS, TARGETS
+from plenish.robustness.autoattack import ensemble
 from plenish.robustness.evaluation_config import PRESETS
-from plenish.robustness.registry import ATTACKS, Attack, AttackKind, spelled
+from plenish.robustness.registry import ATTACKS, Attack, AttackSpec, spelled
 from plenish.robustness.square import QUERIES
 from plenish.robustness.threat import Norm
 
-Kind = Literal["white-box", "black-box", "control"]
+AttackKind = Literal["control", "white-box", "black-box"]
+"""In the order in which attacks are made."""
 CONTROL, SINGLE, ITERATIVE = "noise", "fgsm", "pgd"
 """The attacks that are compared with each other: they are made on every image that is classified right."""
 STANDARD_QUERIES = 1000
@@ -28,12 +29,12 @@ _COMMON = ("norm", "seed", "precision")
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class PlannedAttack:
     """An attack of a plan.
 
     Attributes:
         name: of the attack.
-        function: what makes it, with its own options.
+        function: the attack, with its own options.
         kind: whether it needs gradients, or is the control of random noise.
         all_images: whether it is made on all images that are classified right, or only on those that no
             attack before it, and none at a smaller eps, has succeeded on.
@@ -41,7 +42,7 @@ class Step:
 
     name: str
     function: Attack
-    kind: Kind
+    kind: AttackKind
     all_images: bool
 
     @property
@@ -57,24 +58,24 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class AttackPlan:
     """Attacks in order: the control, then from fast to slow, those without gradients last.
 
     Attributes:
-        steps: the attacks.
+        attacks: in this order.
         left_out: names of attacks of the preset that are not for this classifier or norm.
     """
 
-    steps: tuple[Step, ...]
+    attacks: tuple[PlannedAttack, ...]
     left_out: tuple[str, ...]
 
-    def with_perturber(self, perturber: Attack) -> Plan:
+    def with_perturber(self, perturber: Attack) -> AttackPlan:
         """The same, and a trained network of perturbations, made on all images; it asks for no gradients."""
-        step = Step("perturber", perturber, "black-box", all_images=True)
-        return dataclasses.replace(self, steps=(*self.steps, step))
+        added = PlannedAttack("perturber", perturber, "black-box", all_images=True)
+        return dataclasses.replace(self, attacks=(*self.attacks, added))
 
 
-def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable: bool = True) -> Plan:
+def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable: bool = True) -> AttackPlan:
     """The attacks of a preset, or by name.
 
     Args:
@@ -103,34 +104,35 @@ def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable:
             if spelled(name) not in ATTACKS:
                 raise unknown("attack", name, [*PRESETS, *ATTACKS])
         options = {name: ATTACKS[name].function for name in map(spelled, attacks)}
-    steps, left_out = [], []
+    planned, left_out = [], []
     for name, function in options.items():
-        kind = ATTACKS[name]
-        why = _unfit(kind, classes, norm, differentiable)
+        spec = ATTACKS[name]
+        why = _unfit(spec, classes, norm, differentiable)
         if not why:
-            steps.append(Step(name, function, _kind(kind), name in (CONTROL, SINGLE, ITERATIVE)))
-        elif preset or (not differentiable and kind.white_box):
+            on_all = name in (CONTROL, SINGLE, ITERATIVE)
+            planned.append(PlannedAttack(name, function, _kind(spec), on_all))
+        elif preset or (not differentiable and spec.white_box):
             left_out.append(name)
         else:
             raise InputError(f"The attack '{name}' {why}; leave it out.")
-    if not steps:
+    if not planned:
         raise InputError("No attack is left that needs no gradients; add square or noise to --attacks.")
-    steps.sort(key=lambda step: ("control", "white-box", "black-box").index(step.kind))
-    return Plan(tuple(steps), tuple(left_out))
+    planned.sort(key=lambda attack: get_args(AttackKind).index(attack.kind))
+    return AttackPlan(tuple(planned), tuple(left_out))
 
 
-def _kind(kind: AttackKind) -> Kind:
-    if kind.name == CONTROL:
+def _kind(spec: AttackSpec) -> AttackKind:
+    if spec.name == CONTROL:
         return "control"
-    return "white-box" if kind.white_box else "black-box"
+    return "white-box" if spec.white_box else "black-box"
 
 
-def _unfit(kind: AttackKind, classes: int, norm: Norm, differentiable: bool) -> str:
+def _unfit(spec: AttackSpec, classes: int, norm: Norm, differentiable: bool) -> str:
     """Why an attack cannot be made; empty where it can."""
-    if norm not in kind.norms:
-        return f"is not for the {norm} norm but for {' and '.join(kind.norms)}"
-    if classes < kind.fewest_classes:
-        return f"needs {kind.fewest_classes} classes or more, and the classifier has {classes}"
-    if kind.white_box and not differentiable:
+    if norm not in spec.norms:
+        return f"is not for the {norm} norm but for {' and '.join(spec.norms)}"
+    if classes < spec.fewest_classes:
+        return f"needs {spec.fewest_classes} classes or more, and the classifier has {classes}"
+    if spec.white_box and not differentiable:
         return "needs gradients, which this classifier does not give"
     return ""

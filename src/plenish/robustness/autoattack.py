@@ -15,14 +15,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from plenish.robustness.apgd import ITERATIONS, apgd_ce, apgd_margin, apgd_targeted
+from plenish.robustness.apgd import ITERATIONS, TARGETS, apgd_ce, apgd_margin, apgd_targeted
 from plenish.robustness.fab import fab_targeted
 from plenish.robustness.gradients import Precision, untouched
 from plenish.robustness.square import QUERIES, square
 from plenish.robustness.threat import Norm, Threat, check_counts
-from plenish.robustness.visited import misclassified, plain_logits
+from plenish.robustness.visited import misclassified, plain_logits, predictions
 
-TARGETS = 9
 BATCH = 256
 _FEW_CLASSES_RESTARTS = 5
 
@@ -31,7 +30,7 @@ Member = Callable[..., Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class AutoAttackResult:
     """What an ensemble of attacks found.
 
     Attributes:
@@ -97,21 +96,21 @@ def auto_attack_by(
     queries: int = QUERIES,
     targets: int = TARGETS,
     batch: int = BATCH,
-) -> Found:
+) -> AutoAttackResult:
     """`auto_attack`, with the attack that found each image."""
     Threat(norm, eps)
     check_counts(iterations=iterations, queries=queries, targets=targets, batch=batch)
     if not len(images):
-        return Found(images.clone(), ())
+        return AutoAttackResult(images.clone(), ())
     points, by = images.clone(), [NOT_FOUND] * len(images)
     with untouched(model):
         logits = torch.cat([plain_logits(model, part) for part in images.split(batch)])
-        wrong = logits.argmax(dim=1) != labels
+        wrong = predictions(logits) != labels
         for row in wrong.nonzero()[:, 0].tolist():
             by[row] = CLEAN
         left = (~wrong).nonzero()[:, 0]
         if not eps or not len(left):
-            return Found(points, tuple(by))
+            return AutoAttackResult(points, tuple(by))
         for name, attack in ensemble(logits.shape[1], iterations, queries, targets).items():
             survivors = []
             for rows in left.split(batch):
@@ -125,7 +124,7 @@ def auto_attack_by(
             left = torch.cat(survivors)
             if not len(left):
                 break
-    return Found(points, tuple(by))
+    return AutoAttackResult(points, tuple(by))
 
 
 def ensemble(classes: int, iterations: int, queries: int, targets: int) -> dict[str, Member]:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from plenish.errors import InputError
 from plenish.robustness.gradients import Precision, channels_last, logits_of, untouched
 from plenish.robustness.losses import margin
-from plenish.robustness.minimum_norm import Smallest, within_ball
+from plenish.robustness.minimum_norm import Nearest, within_ball
 from plenish.robustness.projections import total
 from plenish.robustness.threat import Norm, check_counts
-from plenish.robustness.visited import unmoved
+from plenish.robustness.visited import plain_logits, unmoved
 
 _INSIDE = 1 - 1e-6
 """Pixels are kept this far from 0 and 1 before the change of variables, which is infinite there."""
@@ -92,11 +92,11 @@ def minimal_carlini_wagner(
         )
     check_counts(steps=steps, searches=searches)
     with untouched(model), channels_last(model):
-        smallest = Smallest(model, images, labels, norm)
-        rows = smallest.left
+        nearest = Nearest(model, images, labels, plain_logits(model, images), norm)
+        rows = nearest.left
         originals = images[rows].contiguous(memory_format=torch.channels_last)
         start = torch.atanh(originals.mul(2).sub(1).mul(_INSIDE))
-        low = torch.zeros_like(smallest.distance[rows])
+        low = torch.zeros_like(nearest.distance[rows])
         high, weight = torch.full_like(low, torch.inf), torch.full_like(low, constant)
         for _ in range(searches if len(rows) else 0):
             w = start.clone().requires_grad_(True)
@@ -109,11 +109,9 @@ def minimal_carlini_wagner(
                     short = (confidence - margin(logits, labels[rows])).clamp_min(0)
                     cost = total((point - originals).square()) + weight * short
                     (w.grad,) = torch.autograd.grad(cost.sum(), w)
-                succeeded |= smallest.judge(
-                    rows, point.detach(), logits.detach(), precision, least=confidence
-                )
+                succeeded |= nearest.judge(rows, point.detach(), logits.detach(), precision, least=confidence)
                 if step < steps:
                     adam.step()
             high, low = torch.where(succeeded, weight, high), torch.where(succeeded, low, weight)
             weight = torch.where(high.isinf(), weight * 10, (low + high) / 2)
-    return smallest.points
+    return nearest.points

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from plenish.robustness.gradients import Precision, untouched
 from plenish.robustness.linear_boundaries import dual_length, nearest_boundary
-from plenish.robustness.minimum_norm import Smallest, within_ball
+from plenish.robustness.minimum_norm import Nearest, within_ball
 from plenish.robustness.threat import Norm, check_counts, per_image, steepest
 from plenish.robustness.visited import plain_logits, unmoved
 
@@ -72,8 +72,8 @@ def minimal_deepfool(
     """
     check_counts(steps=steps, candidates=candidates)
     with untouched(model):
-        smallest = Smallest(model, images, labels, norm)
-        rows = smallest.left
+        nearest = Nearest(model, images, labels, plain_logits(model, images), norm)
+        rows = nearest.left
         change = torch.zeros_like(images[rows])
         for _ in range(steps):
             if not len(rows):
@@ -82,9 +82,9 @@ def minimal_deepfool(
             point = (originals + (1 + overshoot) * change).clamp_(0, 1)
             change = change + _onto_nearest(model, point, classes, norm, precision, candidates)
             point = (originals + (1 + overshoot) * change).clamp_(0, 1)
-            fooled = smallest.judge(rows, point, plain_logits(model, point), "float32")
+            fooled = nearest.judge(rows, point, plain_logits(model, point), "float32")
             rows, change = rows[~fooled], change[~fooled]
-    return smallest.points
+    return nearest.points
 
 
 def _onto_nearest(

@@ -27,8 +27,8 @@ from plenish.datasets.pixels import chunks
 from plenish.errors import InputError
 from plenish.metrics.caveats import Caveat
 from plenish.progress import progress
-from plenish.robustness.attack_outcomes import Campaign, Outcomes
-from plenish.robustness.attack_plan import Plan, plan_of
+from plenish.robustness.attack_outcomes import AttackRunner, Outcomes
+from plenish.robustness.attack_plan import AttackPlan, plan_of
 from plenish.robustness.attacked_images import AttackedImages, Tensors, limits_of, of_tensors, rows_of
 from plenish.robustness.corruptions import SEVERITIES, suitable
 from plenish.robustness.curves import GroupedIntervals, Triple
@@ -40,11 +40,11 @@ from plenish.robustness.target import Target
 from plenish.robustness.target_sources import Expected, exported_classifier, open_target, target_of_run
 from plenish.robustness.threat import Threat
 from plenish.robustness.trained_perturber import load_perturber
-from plenish.robustness.visited import plain_logits
+from plenish.robustness.visited import misclassified
 from plenish.training.engine import Engine
 
 FORMAT = 1
-RESULT, TABLE, GALLERY = "attack.json", "examples.parquet", "gallery.npz"
+RESULT, EXAMPLES, GALLERY = "attack.json", "examples.parquet", "gallery.npz"
 Model = Target | nn.Module | Callable[[Tensor], Tensor] | Path | str
 Data = Dataset | Path | str | Tensors
 
@@ -108,7 +108,7 @@ class Evaluation:
         table, arrays = io.BytesIO(), io.BytesIO()
         self.examples.to_parquet(table, index=False)
         np.savez_compressed(arrays, allow_pickle=False, **self.gallery)
-        files.write_bytes(folder / TABLE, table.getvalue())
+        files.write_bytes(folder / EXAMPLES, table.getvalue())
         files.write_bytes(folder / GALLERY, arrays.getvalue())
         files.write_record(folder / RESULT, self.content)
 
@@ -152,13 +152,13 @@ def evaluate(
     whole = len(images)
     images = images.limited(config.images, config.seed)
     chosen = _precision(target, precision)
-    campaign = Campaign(target, images, config.norm, config.grid, config.seed, config.batch, chosen)
-    differentiable = target.differentiable and _differentiable(campaign)
+    runner = AttackRunner(target, images, config.norm, config.grid, config.seed, config.batch, chosen)
+    differentiable = target.differentiable and _differentiable(runner)
     plan = plan_of(config.attacks, len(target.names), config.norm, differentiable=differentiable)
     if trained is not None:
         plan = plan.with_perturber(trained)
-    found = campaign.run(plan)
-    content = _content(campaign, plan, found, config, differentiable)
+    found = runner.run(plan)
+    content = _content(runner, plan, found, config, differentiable)
     if trained is not None:
         content["perturber"] = trained.provenance()
     content["data"]["left_out"] = whole - len(images)
@@ -217,30 +217,30 @@ def _precision(target: Target, asked: str | None) -> Precision:
     return "bfloat16" if asked == "bfloat16" else "float32"
 
 
-def _differentiable(campaign: Campaign) -> bool:
-    return has_gradient(campaign.target.module, *campaign.read(np.arange(min(2, len(campaign.images)))))
+def _differentiable(runner: AttackRunner) -> bool:
+    return has_gradient(runner.target.module, *runner.read(np.arange(min(2, len(runner.images)))))
 
 
 def _content(
-    campaign: Campaign, plan: Plan, found: Outcomes, config: EvaluationConfig, differentiable: bool
+    runner: AttackRunner, plan: AttackPlan, found: Outcomes, config: EvaluationConfig, differentiable: bool
 ) -> dict[str, Any]:
-    target, images = campaign.target, campaign.images
+    target, images = runner.target, runner.images
     intervals = GroupedIntervals(
         images.labels, images.groups, len(images.names), resamples=config.resamples, seed=config.seed,
         level=config.level,
     )  # fmt: skip
-    worst = intervals.of(np.stack([found.right_at(eps) for eps in campaign.grid], axis=1))
+    worst = intervals.of(np.stack([found.right_at(eps) for eps in runner.grid], axis=1))
     rows = [
         {
             "eps": eps, "accuracy": worst.accuracy[j], "balanced_accuracy": worst.balanced[j],
             "per_class": dict(zip(images.names, worst.per_class[j], strict=True)),
             "found_by": found.found_by(eps),
         }
-        for j, eps in enumerate(campaign.grid)
+        for j, eps in enumerate(runner.grid)
     ]  # fmt: skip
-    curve = campaign.curve(found) if differentiable else None
-    checks = _checks(campaign, found)
-    flags = flags_of(_evidence(campaign, found, plan, curve, checks, differentiable))
+    curve = runner.curve(found) if differentiable else None
+    checks = _checks(runner, found)
+    flags = flags_of(_evidence(runner, found, plan, curve, checks, differentiable))
     known = {group for group in images.groups if group is not None}
     return {
         "format": FORMAT,
@@ -248,34 +248,32 @@ def _content(
             **target.about, "classes": list(target.names), "size": target.size, "channels": target.channels
         },
         "data": {**images.about, "images": len(images), "groups": len(known) or None},
-        "threat": {"norm": campaign.norm, "eps": list(campaign.grid)},
-        "level": config.level, "seed": config.seed, "precision": campaign.precision, "batch": config.batch,
+        "threat": {"norm": runner.norm, "eps": list(runner.grid)},
+        "level": config.level, "seed": config.seed, "precision": runner.precision, "batch": config.batch,
         "device": str(target.device),
-        "attacks": _attacks(campaign, plan, found, intervals, worst.accuracy[0]),
+        "attacks": _attacks(runner, plan, found, intervals, worst.accuracy[0]),
         "clean": {"accuracy": worst.accuracy[0], "balanced_accuracy": worst.balanced[0]},
         "worst_case": rows, "convergence": curve,
-        "corruptions": _corruptions(campaign, intervals) if config.corruptions else [],
+        "corruptions": _corruptions(runner, intervals) if config.corruptions else [],
         "flags": [dataclasses.asdict(flag) for flag in flags],
-        "caveats": [dataclasses.asdict(one) for one in _caveats(campaign, plan, found, differentiable)],
+        "caveats": [dataclasses.asdict(one) for one in _caveats(runner, plan, found, differentiable)],
     }  # fmt: skip
 
 
 def _attacks(
-    campaign: Campaign, plan: Plan, found: Outcomes, intervals: GroupedIntervals, clean: Triple
+    runner: AttackRunner, plan: AttackPlan, found: Outcomes, intervals: GroupedIntervals, clean: Triple
 ) -> list[dict[str, Any]]:
     """A record an attack, with its accuracy at every radius."""
-    shares = intervals.accuracy(np.stack([made.right for made in found.made], axis=1)) if found.made else []
-    results: dict[str, list[dict[str, Any]]] = {
-        step.name: [_result(0.0, clean, 0, 0.0)] for step in plan.steps
-    }  # fmt: skip
-    for made, share in zip(found.made, shares, strict=True):
-        results[made.step.name].append(_result(made.eps, share, made.attacked, made.seconds))
+    shares = intervals.accuracy(np.stack([one.right for one in found.per_attack], axis=1))
+    results = {attack.name: [_result(0.0, clean, 0, 0.0)] for attack in plan.attacks}
+    for one, share in zip(found.per_attack, shares, strict=True):
+        results[one.attack.name].append(_result(one.eps, share, one.attacked, one.seconds))
     return [
         {
-            "name": step.name, "kind": step.kind, "on": "all" if step.all_images else "left",
-            "parameters": step.parameters, "results": results[step.name],
+            "name": attack.name, "kind": attack.kind, "on": "all" if attack.all_images else "left",
+            "parameters": attack.parameters, "results": results[attack.name],
         }
-        for step in plan.steps
+        for attack in plan.attacks
     ]  # fmt: skip
 
 
@@ -284,48 +282,48 @@ def _result(eps: float, share: Triple, attacked: int, seconds: float) -> dict[st
     return {"eps": eps, "accuracy": value, "low": low, "high": high, "attacked": attacked, "seconds": seconds}
 
 
-def _checks(campaign: Campaign, found: Outcomes) -> GradientChecks | None:
+def _checks(runner: AttackRunner, found: Outcomes) -> GradientChecks | None:
     right = np.flatnonzero(found.right)[:MOST_IMAGES]
     if not len(right):
         return None
-    target = campaign.target
+    target = runner.target
     return check_gradients(
-        target.module, *campaign.read(right), seed=campaign.seed, differentiable=target.differentiable
+        target.module, *runner.read(right), seed=runner.seed, differentiable=target.differentiable
     )
 
 
 def _evidence(
-    campaign: Campaign, found: Outcomes, plan: Plan, curve: Mapping[str, Any] | None,
+    runner: AttackRunner, found: Outcomes, plan: AttackPlan, curve: Mapping[str, Any] | None,
     checks: GradientChecks | None, differentiable: bool,
 ) -> Evidence:  # fmt: skip
-    n, right = len(campaign.images), int(found.right.sum())
+    n, right = len(runner.images), int(found.right.sum())
     left = {
-        step.name: [right, *(int(made.right.sum()) for made in found.made if made.step is step)]
-        for step in plan.steps if step.all_images
+        attack.name: [right, *(int(one.right.sum()) for one in found.per_attack if one.attack is attack)]
+        for attack in plan.attacks if attack.all_images
     }  # fmt: skip
-    worst = [int(found.right_at(eps).sum()) for eps in campaign.grid]
-    both = {"white-box", "black-box"} <= {step.kind for step in plan.steps}
-    needed = worst[-1] / n > 1 / len(campaign.images.names)
+    worst = [int(found.right_at(eps).sum()) for eps in runner.grid]
+    both = {"white-box", "black-box"} <= {attack.kind for attack in plan.attacks}
+    needed = worst[-1] / n > 1 / len(runner.images.names)
     return Evidence(
-        n, len(campaign.images.names), campaign.grid, left, worst,
+        n, len(runner.images.names), runner.grid, left, worst,
         [0, *found.only_black_box] if both else None,
-        campaign.at_largest_change(found) if needed and differentiable else None,
-        curve["accuracy"] if curve else (), checks,
+        runner.at_largest_change(found) if needed and differentiable else None,
+        curve["accuracy"] if curve else (), [int(which.sum()) for which in found.not_finite], checks,
     )  # fmt: skip
 
 
-def _corruptions(campaign: Campaign, intervals: GroupedIntervals) -> list[dict[str, Any]]:
+def _corruptions(runner: AttackRunner, intervals: GroupedIntervals) -> list[dict[str, Any]]:
     """Accuracy of the same images under each common corruption that suits them."""
-    images, module = campaign.images, campaign.target.module
+    images, module = runner.images, runner.target.module
     kinds = [(kind, severity) for kind in suitable(images.channels, images.domain) for severity in SEVERITIES]
     columns = []
     with progress("corrupt", len(kinds) * len(images)) as bar, untouched(module):
         for kind, severity in kinds:
             right = []
-            for piece in chunks(len(images), campaign.batch):
-                given, labels = campaign.read(piece)
-                changed = kind.apply(given, severity, numbers=piece, seed=campaign.seed)
-                right.append((plain_logits(module, changed).argmax(dim=1) == labels).cpu().numpy())
+            for piece in chunks(len(images), runner.batch):
+                given, labels = runner.read(piece)
+                changed = kind.apply(given, severity, numbers=piece, seed=runner.seed)
+                right.append((~misclassified(module, changed, labels)).cpu().numpy())
                 bar.advance(len(piece))
             columns.append(np.concatenate(right))
     if not columns:
@@ -337,9 +335,9 @@ def _corruptions(campaign: Campaign, intervals: GroupedIntervals) -> list[dict[s
     ]
 
 
-def _caveats(campaign: Campaign, plan: Plan, found: Outcomes, differentiable: bool) -> list[Caveat]:
-    target, chance = campaign.target, 1 / len(campaign.images.names)
-    caveats = limits_of(campaign.images)
+def _caveats(runner: AttackRunner, plan: AttackPlan, found: Outcomes, differentiable: bool) -> list[Caveat]:
+    target, chance = runner.target, 1 / len(runner.images.names)
+    caveats = limits_of(runner.images)
     accuracy = float(found.right.mean())
     if any(module.training for module in target.module.modules()):
         caveats.append(Caveat("training-mode"))
@@ -354,22 +352,19 @@ def _caveats(campaign: Campaign, plan: Plan, found: Outcomes, differentiable: bo
 
 
 def _examples(images: AttackedImages, found: Outcomes) -> pd.DataFrame:
-    names = np.array(images.names, object)
-    hit = np.isfinite(found.eps)
+    names = np.array([*images.names, None], object)  # None at -1, for an answer that is no number.
     return pd.DataFrame(
         {
             "id": list(images.ids), "group": [None if g is None else str(g) for g in images.groups],
             "label": names[images.labels], "prediction": names[found.clean], "eps": found.eps,
             "attack": [by or None for by in found.by],
-            "adversarial_prediction": [
-                names[k] if there else None for k, there in zip(found.then, hit, strict=True)
-            ],
+            "adversarial_prediction": names[found.then],
         }
     )  # fmt: skip
 
 
 def _gallery(found: Outcomes, images: AttackedImages) -> dict[str, NDArray[Any]]:
-    shown, side = found.shown, (images.size, images.size, images.channels)
+    shown, side = found.examples, (images.size, images.size, images.channels)
 
     def stacked(tensors: Sequence[Tensor]) -> NDArray[np.float32]:
         if not tensors:

@@ -10,7 +10,7 @@ from typing import Literal
 from plenish.configuration import check_bounds, option, option_name
 from plenish.datasets.schema import Part
 from plenish.errors import InputError, unknown
-from plenish.robustness.radius import as_eps
+from plenish.robustness.radius import parse_eps
 
 GRIDS: Mapping[str, tuple[str, ...]] = {
     "linf": ("0", "0.5/255", "1/255", "2/255", "4/255", "8/255", "16/255"),
@@ -68,4 +68,4 @@ class EvaluationConfig:
     @property
     def grid(self) -> tuple[float, ...]:
         """All radii, rising, from 0 on."""
-        return tuple(sorted({0.0, *map(as_eps, GRIDS[self.norm] if self.eps is None else self.eps)}))
+        return tuple(sorted({0.0, *map(parse_eps, GRIDS[self.norm] if self.eps is None else self.eps)}))

@@ -10,15 +10,16 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from plenish.robustness.apgd import ITERATIONS, TARGETS
 from plenish.robustness.gradients import Precision, untouched, value_and_gradient
 from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.linear_boundaries import nearest_boundary
 from plenish.robustness.losses import likeliest_others, loss_named, margin
+from plenish.robustness.minimum_norm import Nearest
 from plenish.robustness.projections import onto_hyperplane, total
 from plenish.robustness.threat import Norm, check_counts, lengths, per_image
-from plenish.robustness.visited import exact_margins, plain_logits, unmoved
+from plenish.robustness.visited import judged_margin, plain_logits, unmoved
 
-ITERATIONS = 100
 _MOST_BIAS = 0.1
 """Largest weight of the step from the original (α_max in the paper)."""
 _BACK = 0.9
@@ -60,7 +61,7 @@ def fab(
     """
     if unmoved(images, eps, norm):
         return images.clone()
-    return _search(model, images, labels, _Options(eps, norm, seed, iterations, restarts, 0))
+    return _nearest_points(model, images, labels, _FabOptions(eps, norm, seed, iterations, restarts, 0))
 
 
 def fab_targeted(
@@ -74,7 +75,7 @@ def fab_targeted(
     precision: Precision = "float32",
     iterations: int = ITERATIONS,
     restarts: int = 1,
-    targets: int = 9,
+    targets: int = TARGETS,
 ) -> Tensor:
     """FAB toward each of the likeliest other classes in turn, with one gradient a step; see `fab`.
 
@@ -96,7 +97,7 @@ def fab_targeted(
     check_counts(targets=targets)
     if unmoved(images, eps, norm):
         return images.clone()
-    return _search(model, images, labels, _Options(eps, norm, seed, iterations, restarts, targets))
+    return _nearest_points(model, images, labels, _FabOptions(eps, norm, seed, iterations, restarts, targets))
 
 
 def minimal_fab(
@@ -129,11 +130,13 @@ def minimal_fab(
     """
     if not len(images):
         return images.clone()
-    return _search(model, images, labels, _Options(None, norm, seed, iterations, restarts, targets))
+    return _nearest_points(
+        model, images, labels, _FabOptions(None, norm, seed, iterations, restarts, targets)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Options:
+class _FabOptions:
     eps: float | None
     norm: Norm
     seed: int
@@ -145,49 +148,27 @@ class _Options:
         check_counts(iterations=self.iterations, restarts=self.restarts)
 
 
-class _Nearest:
-    """The nearest misclassified point of each image that was found, and its distance."""
-
-    def __init__(self, images: Tensor, labels: Tensor, logits: Tensor, options: _Options) -> None:
-        self.points = images.clone()
-        self.distance = torch.full((len(images),), torch.inf, device=images.device)
-        self.distance[margin(logits, labels) > 0] = 0
-        self.enough = 0.0 if options.eps is None else options.eps
-
-    @property
-    def left(self) -> Tensor:
-        """Rows of the images for which a nearer point is wanted."""
-        return (self.distance > self.enough).nonzero()[:, 0]
-
-    def record(self, rows: Tensor, points: Tensor, distance: Tensor, certain: Tensor) -> None:
-        better = (certain & (distance < self.distance[rows])).nonzero()[:, 0]
-        self.points[rows[better]] = points[better]
-        self.distance[rows[better]] = distance[better]
-
-
-def _search(model: nn.Module, images: Tensor, labels: Tensor, options: _Options) -> Tensor:
+def _nearest_points(model: nn.Module, images: Tensor, labels: Tensor, options: _FabOptions) -> Tensor:
     with untouched(model):
         logits = plain_logits(model, images)
-        nearest = _Nearest(images, labels, logits, options)
+        nearest = Nearest(model, images, labels, logits, options.norm, enough=options.eps or 0.0)
         count = min(options.targets, logits.shape[1] - 1)
         ways = likeliest_others(logits, labels, count).unbind(1) if count else (None,)
         for restart in range(options.restarts):
             for number, targets in enumerate(ways):
                 rows = nearest.left
                 if len(rows):
-                    start = _start(images, nearest, rows, options, restart, number)
-                    _walk(model, rows, images, labels, targets, start, nearest, options)
+                    start = _start(nearest, rows, options, restart, number)
+                    _walk(nearest, rows, targets, start, options)
     if options.eps is not None:
         outside = nearest.distance > options.eps
         nearest.points[outside] = images[outside]
     return nearest.points
 
 
-def _start(
-    images: Tensor, nearest: _Nearest, rows: Tensor, options: _Options, restart: int, number: int
-) -> Tensor:
+def _start(nearest: Nearest, rows: Tensor, options: _FabOptions, restart: int, number: int) -> Tensor:
     """The original first, then points at half the distance of the nearest one, or half the radius."""
-    chosen = images[rows]
+    chosen = nearest.images[rows]
     if not restart:
         return chosen
     limit = torch.inf if options.eps is None else options.eps
@@ -200,20 +181,19 @@ def _start(
 
 
 def _walk(
-    model: nn.Module, rows: Tensor, images: Tensor, labels: Tensor, targets: Tensor | None, point: Tensor,
-    nearest: _Nearest, options: _Options,
-) -> None:  # fmt: skip
+    nearest: Nearest, rows: Tensor, targets: Tensor | None, point: Tensor, options: _FabOptions
+) -> None:
     """Steps of algorithm 1 with the images of some rows, then the final search."""
-    all_rows = rows
-    originals, classes = images[rows], labels[rows]
+    model, all_rows = nearest.model, rows
+    originals, classes = nearest.images[rows], nearest.labels[rows]
     wanted = targets[rows] if targets is not None else None
     for _ in range(options.iterations):
         gap, normal = _boundary(model, point, classes, wanted, options.norm)
         point = _step(originals, point, gap, normal, options.norm)
-        margins, fooled = exact_margins(model, point, classes, plain_logits(model, point), "float32")
-        nearest.record(rows, point, lengths(point - originals, options.norm), fooled)
+        logits = plain_logits(model, point)
+        nearest.judge(rows, point, logits, "float32")
         # Also from the boundary itself, within rounding, where steps of length 0 would end the search.
-        crossed = (margins >= 0).view(-1, 1, 1, 1)
+        crossed = (judged_margin(logits, classes) >= 0).view(-1, 1, 1, 1)
         point = torch.where(crossed, originals + _BACK * (point - originals), point)
         kept = (nearest.distance[rows] > nearest.enough).nonzero()[:, 0]
         if not len(kept):
@@ -221,7 +201,7 @@ def _walk(
         if len(kept) < len(rows):
             rows, originals, classes, point = rows[kept], originals[kept], classes[kept], point[kept]
             wanted = wanted[kept] if wanted is not None else None
-    _refine(model, all_rows, images, labels, nearest, options)
+    _refine(nearest, all_rows)
 
 
 def _boundary(
@@ -248,20 +228,18 @@ def _step(originals: Tensor, point: Tensor, gap: Tensor, normal: Tensor, norm: N
     )
 
 
-def _refine(
-    model: nn.Module, rows: Tensor, images: Tensor, labels: Tensor, nearest: _Nearest, options: _Options
-) -> None:
+def _refine(nearest: Nearest, rows: Tensor) -> None:
     """Move found points toward their originals by the rule of false position (section 3.4)."""
     rows = rows[nearest.distance[rows].isfinite() & (nearest.distance[rows] > nearest.enough)]
     if not len(rows):
         return
-    near, far, classes = images[rows].clone(), nearest.points[rows].clone(), labels[rows]
+    model, classes = nearest.model, nearest.labels[rows]
+    near, far = nearest.images[rows].clone(), nearest.points[rows].clone()
     for _ in range(_SEARCHES):
-        below, above = plain_logits(model, near), plain_logits(model, far)
-        low, high = margin(below, classes), margin(above, classes)
+        low, high = (margin(plain_logits(model, end), classes) for end in (near, far))
         share = (high / (high - low).clamp_min(1e-12)).clamp(0, 1)
-        middle = far + (near - far) * per_image(share, far)
-        _, fooled = exact_margins(model, middle, classes, plain_logits(model, middle), "float32")
-        nearest.record(rows, middle, lengths(middle - images[rows], options.norm), fooled)
+        # Halfway where a margin is not finite, and has no line through it.
+        middle = far + (near - far) * per_image(share.nan_to_num(0.5), far)
+        fooled = nearest.judge(rows, middle, plain_logits(model, middle), "float32")
         wide = fooled.view(-1, 1, 1, 1)
         near, far = torch.where(wide, near, middle), torch.where(wide, middle, far)

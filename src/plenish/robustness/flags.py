@@ -18,7 +18,8 @@ from plenish.robustness.gradient_checks import GradientChecks
 Status = Literal["passed", "failed", "unknown"]
 NAMES = (
     "iterative-beats-single-step", "white-box-beats-black-box", "noise-is-harmless", "reaches-chance",
-    "monotone", "converged", "gradients", "deterministic", "softmax", "differentiable", "finite-differences",
+    "monotone", "converged", "finite-logits", "gradients", "deterministic", "softmax",
+    "differentiable", "finite-differences",
 )  # fmt: skip
 """All checks, in the order of the report."""
 
@@ -59,6 +60,7 @@ class Evidence:
             not both kinds were made.
         at_half: images right under the largest possible change, of all; None where that was not measured.
         converging: right after each step of PGD, from 0 on.
+        not_finite: images of which a logit is NaN or infinite: as they are, and under any attack.
         checks: of the gradients; None where no image was right.
     """
 
@@ -70,6 +72,7 @@ class Evidence:
     only_black_box: Sequence[int] | None
     at_half: float | None
     converging: Sequence[float]
+    not_finite: Sequence[int]
     checks: GradientChecks | None
 
 
@@ -77,7 +80,7 @@ def flags_of(found: Evidence) -> list[Flag]:
     """All checks, in the order of NAMES."""
     return [
         _iterative(found), _white_box(found), _noise(found), _chance(found), _monotone(found),
-        _converged(found), *_of_gradients(found.checks),
+        _converged(found), _finite(found), *_of_gradients(found.checks),
     ]  # fmt: skip
 
 
@@ -157,6 +160,12 @@ def _converged(found: Evidence) -> Flag:
         name, fell <= max(_SLACK, 1 / found.n) + 1e-9, halfway=steps[len(steps) // 2], end=steps[-1],
         steps=len(steps) - 1,
     )  # fmt: skip
+
+
+def _finite(found: Evidence) -> Flag:
+    return _flag(
+        "finite-logits", not any(found.not_finite), eps=list(found.grid), images=list(found.not_finite)
+    )
 
 
 def _of_gradients(checks: GradientChecks | None) -> list[Flag]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from plenish.robustness.gradients import Precision, channels_last, untouched, value_and_gradient
 from plenish.robustness.linear_boundaries import dual_length
 from plenish.robustness.losses import margin
-from plenish.robustness.minimum_norm import Smallest, within_ball
+from plenish.robustness.minimum_norm import Nearest, within_ball
 from plenish.robustness.threat import Norm, check_counts, lengths, per_image, project, steepest
 from plenish.robustness.visited import plain_logits, unmoved
 
@@ -71,15 +71,15 @@ def minimal_fmn(
     """
     check_counts(steps=steps)
     with untouched(model), channels_last(model):
-        smallest = Smallest(model, images, labels, norm)
-        rows = smallest.left
+        nearest = Nearest(model, images, labels, plain_logits(model, images), norm)
+        rows = nearest.left
         originals = images[rows].contiguous(memory_format=torch.channels_last)
         classes, point = labels[rows], originals
-        radius = torch.full_like(smallest.distance[rows], torch.inf)
+        radius = torch.full_like(nearest.distance[rows], torch.inf)
         for step in range(steps if len(rows) else 0):
             gap, logits, gradient = value_and_gradient(model, point, classes, margin, precision)
-            fooled = smallest.judge(rows, point, logits, precision)
-            best = smallest.distance[rows]
+            fooled = nearest.judge(rows, point, logits, precision)
+            best = nearest.distance[rows]
             change = _cosine(_FIRST_CHANGE, _LAST_CHANGE, step / steps)
             # Before anything was found, the radius reaches beyond the boundary of the linearised classifier.
             reach = lengths(point - originals, norm) + gap.abs() / dual_length(gradient, norm)
@@ -88,9 +88,9 @@ def minimal_fmn(
             length = per_image(radius * _cosine(_FIRST_STEP, _LAST_STEP, step / steps), point)
             point = project(originals, point + length * steepest(gradient, norm), radius, norm)
         if len(rows):
-            smallest.judge(rows, point, plain_logits(model, point), "float32")
-            smallest.draw_in()
-    return smallest.points
+            nearest.judge(rows, point, plain_logits(model, point), "float32")
+            nearest.draw_in()
+    return nearest.points
 
 
 def _cosine(first: float, last: float, share: float) -> float:

@@ -27,11 +27,19 @@ from plenish.robustness.gradients import (
     value_and_gradient,
 )
 from plenish.robustness.image_draws import ImageDraws
-from plenish.robustness.losses import loss_named, margin
-from plenish.robustness.noise import random_changes
+from plenish.robustness.losses import loss_named
+from plenish.robustness.noise import random_perturbations
 from plenish.robustness.projections import total
 from plenish.robustness.threat import Norm, check_counts, per_image, project, steepest
-from plenish.robustness.visited import Hardest, exact_margins, left_open, plain_logits, unmoved
+from plenish.robustness.visited import (
+    Hardest,
+    exact_margins,
+    judged_margin,
+    left_open,
+    plain_logits,
+    predictions,
+    unmoved,
+)
 
 Keep = Literal["best", "last"]
 OnStep = Callable[[int, Tensor, Tensor], None]
@@ -69,8 +77,8 @@ def fgsm(
     Returns:
         Images like those given, in the ball and in [0, 1].
     """
-    plan = Ascent(norm=norm, precision=precision, steps=1, step_size=eps, random_start=False, keep="last")
-    return ascend(model, images, labels, eps, plan, loss=loss, targets=targets)
+    how = Ascent(norm=norm, precision=precision, steps=1, step_size=eps, random_start=False, keep="last")
+    return ascend(model, images, labels, eps, how, loss=loss, targets=targets)
 
 
 def bim(
@@ -88,8 +96,8 @@ def bim(
     targets: Tensor | None = None,
 ) -> Tensor:
     """The basic iterative method: PGD from the original, whose last image is returned; see `pgd`."""
-    plan = Ascent(norm, seed, precision, steps, step_size, random_start=False, keep="last")
-    return ascend(model, images, labels, eps, plan, loss=loss, targets=targets)
+    how = Ascent(norm, seed, precision, steps, step_size, random_start=False, keep="last")
+    return ascend(model, images, labels, eps, how, loss=loss, targets=targets)
 
 
 def pgd(
@@ -138,8 +146,8 @@ def pgd(
     Returns:
         Images like those given, in the ball and in [0, 1].
     """
-    plan = Ascent(norm, seed, precision, steps, step_size, restarts, momentum, random_start, keep, drop)
-    return ascend(model, images, labels, eps, plan, loss=loss, targets=targets, on_step=on_step)
+    how = Ascent(norm, seed, precision, steps, step_size, restarts, momentum, random_start, keep, drop)
+    return ascend(model, images, labels, eps, how, loss=loss, targets=targets, on_step=on_step)
 
 
 def steps_of_pgd(
@@ -164,11 +172,11 @@ def steps_of_pgd(
     fooled, losses = [], []
 
     def note(_: int, logits: Tensor, found: Tensor) -> None:
-        fooled.append(logits.argmax(dim=1) != labels)
+        fooled.append(predictions(logits) != labels)
         losses.append(found)
 
-    plan = Ascent(norm, seed, precision, steps, step_size, keep="last")
-    last = ascend(model, images, labels, eps, plan, loss=loss, on_step=note)
+    how = Ascent(norm, seed, precision, steps, step_size, keep="last")
+    last = ascend(model, images, labels, eps, how, loss=loss, on_step=note)
     with untouched(model), torch.no_grad():
         logits = logits_of(model, last, precision)
     note(steps, logits, chosen_loss(loss, None)(logits, labels))
@@ -206,29 +214,29 @@ def ascend(
     images: Tensor,
     labels: Tensor,
     eps: float,
-    plan: Ascent,
+    how: Ascent,
     *,
     loss: str | Loss = "cross_entropy",
     targets: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Follow gradients from each start; see `pgd`."""
-    if unmoved(images, eps, plan.norm):
+    if unmoved(images, eps, how.norm):
         return images.clone()
-    result, rows = images.clone(), torch.arange(len(images), device=images.device)
-    climb = _Climb(model, eps, plan, loss, on_step)
-    with untouched(model), _lighter(model, images) if plan.steps > 1 else contextlib.nullcontext():
-        if plan.restarts == 1 and not plan.drop:
-            return result.copy_(climb.run(_State.of(images, labels, targets, rows, eps, plan.norm), 0).point)
+    rows = torch.arange(len(images), device=images.device)
+    ascent = _AscentRun(model, eps, how, loss, on_step)
+    with untouched(model), _lighter(model, images) if how.steps > 1 else contextlib.nullcontext():
+        if how.restarts == 1 and not how.drop:
+            state = _AscentState.of(images, labels, targets, rows, eps, how.norm)
+            return torch.empty_like(images).copy_(ascent.run(state, 0).point)
         hardest = Hardest(images, labels, plain_logits(model, images))
-        for restart in range(plan.restarts):
-            left = hardest.left if plan.drop else rows
+        for restart in range(how.restarts):
+            left = hardest.left if how.drop else rows
             if not len(left):
                 break
             aims = None if targets is None else targets[left]
-            state = climb.run(
-                _State.of(images[left], labels[left], aims, left, eps, plan.norm), restart, hardest
-            )
+            state = _AscentState.of(images[left], labels[left], aims, left, eps, how.norm)
+            state = ascent.run(state, restart, hardest)
             if len(state.rows):
                 logits = plain_logits(model, state.point)
                 judged = exact_margins(model, state.point, state.labels, logits, "float32")
@@ -244,7 +252,7 @@ def _lighter(model: nn.Module, images: Tensor) -> Iterator[None]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _State:
+class _AscentState:
     """The images of an ascent that are not done with, and where they have come to; channels last on purpose.
 
     `low` and `high` bound the L∞ ball within [0, 1]; `velocity` is the sum of gradients; `best` the point of
@@ -265,19 +273,19 @@ class _State:
     @classmethod
     def of(
         cls, images: Tensor, labels: Tensor, targets: Tensor | None, rows: Tensor, eps: float, norm: Norm
-    ) -> _State:
+    ) -> _AscentState:
         images = images.contiguous(memory_format=torch.channels_last)
         if norm != "linf":
             return cls(rows, images, labels, targets, images)
         low, high = (images - eps).clamp_min_(0), (images + eps).clamp_max_(1)
         return cls(rows, images, labels, targets, images, low, high)
 
-    def only(self, kept: Tensor) -> _State:
+    def only(self, kept: Tensor) -> _AscentState:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return dataclasses.replace(self, **{k: v[kept] for k, v in fields.items() if v is not None})
 
-    def seen(self, margins: Tensor) -> _State:
-        """Remember points whose margin, N, is the largest so far."""
+    def seen(self, margins: Tensor) -> _AscentState:
+        """Remember points whose judged margin, N, is the largest so far."""
         if self.best is None or self.best_margin is None:
             return dataclasses.replace(self, best=self.point, best_margin=margins)
         better = margins > self.best_margin
@@ -286,87 +294,87 @@ class _State:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Climb:
+class _AscentRun:
     """One ascent of a batch from one start, and what stays the same over starts."""
 
     model: nn.Module
     eps: float
-    plan: Ascent
+    how: Ascent
     loss: str | Loss
     on_step: OnStep | None
 
-    def run(self, state: _State, restart: int, hardest: Hardest | None = None) -> _State:
+    def run(self, state: _AscentState, restart: int, hardest: Hardest | None = None) -> _AscentState:
         """The state after all steps; images that were dropped are in `hardest`.
 
         Of all points of an image one is chosen by margins in bfloat16. Where float32 contradicts, another one
         may have fooled, and all steps of that image are made again in float32.
         """
-        found, plan = self._after_steps(state, restart, hardest), self.plan
-        if plan.precision == "float32" or plan.keep != "best" or plan.drop or found.best_margin is None:
+        found, how = self._after_steps(state, restart, hardest), self.how
+        if how.precision == "float32" or how.keep != "best" or how.drop or found.best_margin is None:
             return found
         logits = plain_logits(self.model, found.point)
         rows = left_open(logits, found.labels, found.best_margin).nonzero()[:, 0]
         if not len(rows):
             return found
-        exact = dataclasses.replace(self, plan=dataclasses.replace(plan, precision="float32"), on_step=None)
+        exact = dataclasses.replace(self, how=dataclasses.replace(how, precision="float32"), on_step=None)
         again = exact.run(state.only(rows), restart).point
         return dataclasses.replace(found, point=found.point.index_copy(0, rows, again))
 
-    def _after_steps(self, state: _State, restart: int, hardest: Hardest | None) -> _State:
+    def _after_steps(self, state: _AscentState, restart: int, hardest: Hardest | None) -> _AscentState:
         state = self._started(state, restart)
-        for step in range(self.plan.steps):
+        for step in range(self.how.steps):
             raised = chosen_loss(self.loss, state.targets)
             losses, logits, gradient = value_and_gradient(
-                self.model, state.point, state.labels, raised, self.plan.precision
+                self.model, state.point, state.labels, raised, self.how.precision
             )
             if self.on_step is not None:
                 self.on_step(step, logits, losses)
-            if self.plan.keep == "best":
-                state = state.seen(margin(logits, state.labels))
-            if self.plan.drop and hardest is not None:
+            if self.how.keep == "best":
+                state = state.seen(judged_margin(logits, state.labels))
+            if self.how.drop and hardest is not None:
                 kept = self._drop(state, logits, hardest)
                 if len(kept) < len(state.rows):
                     state, gradient = state.only(kept), gradient[kept]
                 if not len(kept):
                     return state
             state = self._moved(state, gradient)
-        if self.plan.keep == "best":
+        if self.how.keep == "best":
             with torch.no_grad():
-                logits = logits_of(self.model, state.point, self.plan.precision)
-            state = state.seen(margin(logits, state.labels))
+                logits = logits_of(self.model, state.point, self.how.precision)
+            state = state.seen(judged_margin(logits, state.labels))
             return dataclasses.replace(state, point=state.point if state.best is None else state.best)
         return state
 
-    def _started(self, state: _State, restart: int) -> _State:
-        if not self.plan.random_start:
+    def _started(self, state: _AscentState, restart: int) -> _AscentState:
+        if not self.how.random_start:
             return state
-        draws = ImageDraws(state.images, self.plan.seed, "pgd", restart)
-        change = random_changes(state.images, self.eps, self.plan.norm, draws)
-        if self.plan.norm == "l2":
+        draws = ImageDraws(state.images, self.how.seed, "pgd", restart)
+        change = random_perturbations(state.images, self.eps, self.how.norm, draws)
+        if self.how.norm == "l2":
             # Nearly all points of a ball in many dimensions lie at its surface, far from where a few steps
             # lead from the original. From there, 20 steps leave about 1 % of images more right.
             change = change * per_image(draws.uniform(1)[:, 0], change)
-        point = project(state.images, state.images + change, self.eps, self.plan.norm)
+        point = project(state.images, state.images + change, self.eps, self.how.norm)
         return dataclasses.replace(state, point=point)
 
-    def _drop(self, state: _State, logits: Tensor, hardest: Hardest) -> Tensor:
+    def _drop(self, state: _AscentState, logits: Tensor, hardest: Hardest) -> Tensor:
         """Record the images that are misclassified in float32; numbers of the others."""
-        margins, certain = exact_margins(self.model, state.point, state.labels, logits, self.plan.precision)
+        margins, certain = exact_margins(self.model, state.point, state.labels, logits, self.how.precision)
         done = certain.nonzero()[:, 0]
         hardest.record(state.rows[done], state.point[done], margins[done], certain[done])
         return (~certain).nonzero()[:, 0]
 
-    def _moved(self, state: _State, gradient: Tensor) -> _State:
-        plan, velocity = self.plan, None
-        if plan.momentum:
+    def _moved(self, state: _AscentState, gradient: Tensor) -> _AscentState:
+        how, velocity = self.how, None
+        if how.momentum:
             velocity = gradient / per_image(total(gradient.abs()).clamp_min(1e-30), gradient)
             if state.velocity is not None:
-                velocity = velocity.add_(state.velocity, alpha=plan.momentum)
+                velocity = velocity.add_(state.velocity, alpha=how.momentum)
             gradient = velocity
-        size = STEP_SHARE * self.eps / plan.steps if plan.step_size is None else plan.step_size
+        size = STEP_SHARE * self.eps / how.steps if how.step_size is None else how.step_size
         if state.low is None:
-            changed = steepest(gradient, plan.norm).mul_(size).add_(state.point)
-            point = project(state.images, changed, self.eps, plan.norm)
+            changed = steepest(gradient, how.norm).mul_(size).add_(state.point)
+            point = project(state.images, changed, self.eps, how.norm)
         else:
             # As `project` does, with fewer passes over the pixels: a small network notices each of them.
             point = torch.add(state.point, gradient.sign(), alpha=size)

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from plenish.robustness.gradients import logits_of, untouched, value_and_gradient
+from plenish.robustness.gradients import untouched, value_and_gradient
 from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.losses import cross_entropy, margin
 from plenish.robustness.projections import total
+from plenish.robustness.visited import plain_logits
 
 MOST_IMAGES, MOST_COMPARED = 64, 16
 _STEPS = (2.5e-4, 1e-3, 4e-3)
@@ -79,26 +80,22 @@ def check_gradients(
     """
     images, labels = images[:MOST_IMAGES], labels[:MOST_IMAGES]
     with untouched(module), _exact():
-        logits, again = _logits(module, images), _logits(module, images)
-        single = torch.cat([_logits(module, one) for one in images[:8].split(1)])
-        rows = logits.softmax(dim=1).amax(dim=1)
+        logits, again = plain_logits(module, images), plain_logits(module, images)
+        single = torch.cat([plain_logits(module, one) for one in images[:8].split(1)])
         found = GradientChecks(
             len(images), _difference(logits, again), _difference(logits[:8], single),
-            _are_probabilities(logits), _share(rows == 1),
+            _are_probabilities(logits), _mean(logits.softmax(dim=1).amax(dim=1) == 1),
         )  # fmt: skip
         if not differentiable:
             return found
-        try:
-            _, _, gradient = value_and_gradient(module, images, labels, cross_entropy)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:  # autograd's own, where no path leads from the logits to the image
+        gradient = _gradient(module, images, labels)
+        if gradient is None:
             return dataclasses.replace(found, has_path=False)
         _, _, of_margin = value_and_gradient(module, images, labels, margin)
         finite = gradient.isfinite().flatten(1).all(dim=1) & logits.isfinite().all(dim=1)
         zero, flat = (_largest(one) < _UNDERFLOW for one in (gradient, of_margin))
         found = dataclasses.replace(
-            found, has_path=True, zero=_share(zero), vanished=_share(zero & ~flat), undefined=_share(~finite)
+            found, has_path=True, zero=_mean(zero), vanished=_mean(zero & ~flat), undefined=_mean(~finite)
         )
         return _compared(module, images[:MOST_COMPARED], labels[:MOST_COMPARED], seed, found)
 
@@ -106,13 +103,17 @@ def check_gradients(
 def has_gradient(module: nn.Module, images: Tensor, labels: Tensor) -> bool:
     """Whether a path leads from the logits back to the images."""
     with untouched(module):
-        try:
-            value_and_gradient(module, images, labels, cross_entropy)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:
-            return False
-    return True
+        return _gradient(module, images, labels) is not None
+
+
+def _gradient(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor | None:
+    """Of the cross entropy, N×C×H×W; None where no path leads from the logits back to the images."""
+    try:
+        return value_and_gradient(module, images, labels, cross_entropy)[2]
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # autograd's own
+        return None
 
 
 def _compared(
@@ -123,22 +124,25 @@ def _compared(
     _, logits, gradient = value_and_gradient(module, points, labels, margin)
     draws = ImageDraws(images, seed, "directions")
     directions = [draws.uniform(*images.shape[1:]).sub(0.5).sign() for _ in range(_DIRECTIONS)]
-    there_is_none = ~gradient.isfinite().flatten(1).all(dim=1)
+    defined = gradient.isfinite().flatten(1).all(dim=1)
     flat = gradient.flatten(1).abs().amax(dim=1) == 0
     spread = _spread(logits)
     moved = torch.zeros_like(flat)
     for direction in directions:
-        there = _logits(module, points + _VISIBLE * direction)
+        there = plain_logits(module, points + _VISIBLE * direction)
         moved |= (there - logits).abs().amax(dim=1) > 1e-4 * spread
-    found = dataclasses.replace(found, unexplained=_share(flat & moved))
-    kept = ~flat & ~there_is_none
+    found = dataclasses.replace(found, unexplained=_mean(flat & moved))
+    kept = ~flat & defined
     if not bool(kept.any()):
         return found
     expected = torch.stack([total(gradient * direction) for direction in directions])[:, kept].double()
     best = None
     for step in _STEPS:
         pairs = [
-            (_margins(module, points + step * d, labels) - _margins(module, points - step * d, labels))
+            (
+                _exact_margin(module, points + step * d, labels)
+                - _exact_margin(module, points - step * d, labels)
+            )
             / (2 * step)
             for d in directions
         ]
@@ -150,13 +154,8 @@ def _compared(
     return dataclasses.replace(found, disagreement=best)
 
 
-def _margins(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return margin(_logits(module, images), labels).double()
-
-
-def _logits(module: nn.Module, images: Tensor) -> Tensor:
-    with torch.no_grad():
-        return logits_of(module, images)
+def _exact_margin(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return margin(plain_logits(module, images), labels).double()
 
 
 def _largest(gradient: Tensor) -> Tensor:
@@ -177,7 +176,7 @@ def _are_probabilities(logits: Tensor) -> bool:
     return bool((logits >= 0).all() and (logits.sum(dim=1) - 1).abs().max() < 1e-3)
 
 
-def _share(which: Tensor) -> float:
+def _mean(which: Tensor) -> float:
     return float(which.double().mean())
 
 

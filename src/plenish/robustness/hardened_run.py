@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from plenish.robustness.radius import distance
+from plenish.robustness.radius import format_eps
 from plenish.runs import Run
 from plenish.wording import plural
 
@@ -16,7 +16,7 @@ def hardened(run: Run) -> dict[str, Any]:
     asked = run.config["config"].get("hardening")
     if run.kind != "classifier" or not asked:
         return {}
-    eps, norm = distance(asked["eps"], asked["norm"]), asked["norm"]
+    eps, norm = format_eps(asked["eps"], asked["norm"]), asked["norm"]
     said: dict[str, Any] = {"hardening": f"{asked['method']}, eps {eps} ({norm})"}
     step = run.status.get("best", {}).get("step")
     lines = [line for _, line in run.logged() if line.get("step") == step and _ROBUST in line]

@@ -22,7 +22,7 @@ from plenish.datasets.pixels import chunks
 from plenish.errors import InputError
 from plenish.networks import shared_batch
 from plenish.robustness.gradient_attacks import pgd
-from plenish.robustness.gradients import Loss, logits_of, untouched, value_and_gradient
+from plenish.robustness.gradients import Loss, Precision, logits_of, untouched, value_and_gradient
 from plenish.robustness.hardening_config import HardeningConfig
 from plenish.robustness.hardening_losses import divergence, mart
 from plenish.robustness.target import FromUnitRange
@@ -33,7 +33,6 @@ from plenish.training.classifier import ClassifierLearner, Shown, train_classifi
 from plenish.training.classifier_columns import NO_COLUMNS, Columns
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.classifier_model import Classifier, Floats
-from plenish.training.classifier_precision import Precision
 from plenish.training.classifier_scores import Plateau
 from plenish.training.engine import Engine
 from plenish.training.learner import Clock
@@ -166,7 +165,7 @@ class HardenedLearner(ClassifierLearner):
                 with torch.no_grad():
                     clean = logits_of(self._unit, images, precision)
                 loss = lambda logits, _: divergence(clean, logits)  # noqa: E731
-            return climb(self._unit, images, start, shown.targets, loss, how, precision)
+            return ascend_from(self._unit, images, start, shown.targets, loss, how, precision)
 
     def _descend(self, loss: Callable[[], Tensor], clock: Clock) -> Tensor:
         """Take a step down a loss, where it is asked for from weights that raise it; returns its value."""
@@ -217,7 +216,7 @@ def random_start(images: Tensor, eps: float, norm: Norm, rng: torch.Generator) -
     return project(images, images + eps * change, eps, norm)
 
 
-def climb(
+def ascend_from(
     model: nn.Module, images: Tensor, start: Tensor, labels: Tensor, loss: Loss, how: HardeningConfig,
     precision: Precision,
 ) -> Tensor:  # fmt: skip

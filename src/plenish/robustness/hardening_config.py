@@ -8,13 +8,12 @@ from typing import Literal, get_args
 
 from plenish.configuration import check_bounds, option, option_name
 from plenish.errors import InputError, unknown
-from plenish.robustness.radius import as_eps
+from plenish.robustness.radius import HARDENED_EPS, parse_eps
 
-Method = Literal["pgd", "trades", "mart", "free", "fast", "none"]
+HardeningMethod = Literal["pgd", "trades", "mart", "free", "fast", "none"]
 _STEPS: dict[str, int] = {"pgd": 10, "trades": 10, "mart": 10, "free": 8, "fast": 1}
 _BETA: dict[str, float] = {"trades": 6.0, "mart": 5.0}
 """The published weights of the second term."""
-_EPS: dict[str, float] = {"linf": 4 / 255, "l2": 0.5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +41,7 @@ class HardeningConfig:
         validation_steps: steps of the attack (PGD) on val, whose images decide which checkpoint is best.
     """
 
-    method: Method = "trades"
+    method: HardeningMethod = "trades"
     eps: float | str | None = None
     norm: Literal["linf", "l2"] = "linf"
     attack_steps: int | None = option(least=1)
@@ -56,10 +55,10 @@ class HardeningConfig:
         for field in dataclasses.fields(self):
             if field.name != "eps":
                 check_bounds(option_name(field.name), getattr(self, field.name), field.metadata)
-        for name, choices in (("method", get_args(Method)), ("norm", ("linf", "l2"))):
+        for name, choices in (("method", get_args(HardeningMethod)), ("norm", ("linf", "l2"))):
             if getattr(self, name) not in choices:
                 raise unknown(option_name(name), getattr(self, name), choices)
-        object.__setattr__(self, "eps", _distance(_EPS[self.norm] if self.eps is None else self.eps))
+        object.__setattr__(self, "eps", _above_0(HARDENED_EPS[self.norm] if self.eps is None else self.eps))
         if self.norm == "linf" and self.radius > 1:
             raise InputError(f"--eps is in units of [0, 1], at most 1, as 4/255; not {self.radius:g}.")
         self._check_others()
@@ -99,9 +98,9 @@ class HardeningConfig:
         )
 
 
-def _distance(typed: float | str) -> float:
-    """A distance that is typed as a number or a fraction, such as 4/255; InputError unless above 0."""
-    found = as_eps(typed)
+def _above_0(typed: float | str) -> float:
+    """A radius, see `parse_eps`; InputError unless above 0."""
+    found = parse_eps(typed)
     if not (math.isfinite(found) and found > 0):
         raise InputError(f"--eps is a distance above 0 in units of [0, 1], as 4/255 or 0.02; not {found:g}.")
     return found

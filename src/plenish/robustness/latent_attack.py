@@ -57,7 +57,7 @@ class Region:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class LatentSearchResult:
     """Where a search ended.
 
     Attributes:
@@ -69,7 +69,7 @@ class Found:
     iterations: Tensor
 
 
-def search(lead: Lead, region: Region, how: LatentAttackOptions) -> Found:
+def search(lead: Lead, region: Region, how: LatentAttackOptions) -> LatentSearchResult:
     """Raise the lead of the wrong classes until it exceeds `how.confidence`.
 
     Args:
@@ -94,10 +94,10 @@ def search(lead: Lead, region: Region, how: LatentAttackOptions) -> Found:
         way[rows] = how.momentum * way[rows] + _unit(gradient)
         moved = change[rows] + how.step_length * math.sqrt(dim) * _unit(way[rows])
         change[rows] = region.nearest(moved, rows)
-    return Found(change, iterations)
+    return LatentSearchResult(change, iterations)
 
 
-def random_changes(region: Region, lengths: Tensor, seed: int, first: int = 0) -> Tensor:
+def random_latent_changes(region: Region, lengths: Tensor, seed: int, first: int = 0) -> Tensor:
     """Changes N×D of given lengths in random directions: what a search is compared with.
 
     Args:

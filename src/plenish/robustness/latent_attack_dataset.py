@@ -26,8 +26,8 @@ from plenish.metrics.extractor import resized
 from plenish.metrics.origin import real_at
 from plenish.metrics.statistics import wilson_interval
 from plenish.progress import progress
-from plenish.robustness.latent_attack import Region, random_changes, search
-from plenish.robustness.latent_attack_models import Models, open_models
+from plenish.robustness.latent_attack import Region, random_latent_changes, search
+from plenish.robustness.latent_attack_models import LatentAttackModels, open_models
 from plenish.robustness.latent_attack_options import LatentAttackOptions
 from plenish.robustness.losses import margin
 from plenish.training.engine import Engine, stable_seed
@@ -178,7 +178,7 @@ def start_points(space: LatentSpace, how: LatentAttackOptions) -> Points:
 
 
 def _searched(
-    space: LatentSpace, start: Points, models: Models, how: LatentAttackOptions
+    space: LatentSpace, start: Points, models: LatentAttackModels, how: LatentAttackOptions
 ) -> tuple[Points, NDArray[np.int64], Floats, Points]:
     """Where the searches end, after how many steps and how far off; and random changes as long."""
     prior, device = prior_of(space, start.space), space.engine.device
@@ -190,7 +190,7 @@ def _searched(
             at = torch.from_numpy(prior.standardised(piece.values)).to(device)
             region = Region(at, how.distance, prior.radius, prior.bound)
             found = search(lead_of(space, piece, models, scale), region, how)
-            chance = random_changes(region, found.change.norm(dim=1), how.seed, first)
+            chance = random_latent_changes(region, found.change.norm(dim=1), how.seed, first)
             # Where nothing was found, points are as they were.
             end = torch.where(found.iterations[:, None] >= 0, found.change, 0)
             for made, change in ((ends, end), (others, chance)):
@@ -204,7 +204,7 @@ def _searched(
 
 
 def lead_of(
-    space: LatentSpace, piece: Points, models: Models, scale: Tensor
+    space: LatentSpace, piece: Points, models: LatentAttackModels, scale: Tensor
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """How far a wrong class is ahead at changes of some points, of images as they are written.
 
@@ -247,7 +247,7 @@ def as_written(images: Tensor) -> Tensor:
     return clipped + (clipped.add(1).mul(127.5).round().div(127.5).sub(1) - clipped).detach()
 
 
-def _answers(space: LatentSpace, points: Points, models: Models) -> Answers:
+def _answers(space: LatentSpace, points: Points, models: LatentAttackModels) -> Answers:
     """The images of points, as they are written, and what is said of them."""
     images, names = space.images(points), space.labels.names
     order = [models.victim.names.index(name) for name in names]
@@ -257,7 +257,7 @@ def _answers(space: LatentSpace, points: Points, models: Models) -> Answers:
     return Answers(images, said, models.judge.measure(images), codes, said.argmax(1) != codes)
 
 
-def _check(space: LatentSpace, models: Models) -> dict[str, Any] | None:
+def _check(space: LatentSpace, models: LatentAttackModels) -> dict[str, Any] | None:
     """Accuracy of classifier and judge on the real val images; None where these are not there."""
     data = space.loaded.run.config["data"]
     real = real_at(data)

@@ -21,7 +21,7 @@ _JUDGE_SEED = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Models:
+class LatentAttackModels:
     """Who answers; classes are numbered as the generator does.
 
     Attributes:
@@ -37,7 +37,7 @@ class Models:
     about: Mapping[str, Mapping[str, Any]]
 
 
-def open_models(space: LatentSpace, classifier: Path, how: LatentAttackOptions) -> Models:
+def open_models(space: LatentSpace, classifier: Path, how: LatentAttackOptions) -> LatentAttackModels:
     """Open and check the classifier, the judge and the auxiliary classifier.
 
     Raises:
@@ -81,7 +81,7 @@ def open_models(space: LatentSpace, classifier: Path, how: LatentAttackOptions) 
     order = [judge.classes.index(name) for name in labels.names]
     measure = judge.measure
     judge = dataclasses.replace(judge, classes=labels.names, measure=lambda images: measure(images)[:, order])
-    return Models(victim, judge, auxiliary, about)
+    return LatentAttackModels(victim, judge, auxiliary, about)
 
 
 def _check_classes(space: LatentSpace, names: Sequence[str], path: Path, kind: str) -> None:

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from plenish.robustness.gradients import Precision, logits_of
 from plenish.robustness.losses import likeliest_others, targeted_margin
 from plenish.robustness.projections import total
-from plenish.robustness.threat import Norm
+from plenish.robustness.threat import Norm, lengths
 
 
 def dual_length(normals: Tensor, norm: Norm) -> Tensor:
     """The length of normals N×C×H×W in the dual norm, N: a gap over it is the distance to a hyperplane."""
-    found = total(normals.abs()) if norm == "linf" else total(normals.square()).sqrt()
+    found = total(normals.abs()) if norm == "linf" else lengths(normals, "l2")
     return found.clamp_min(1e-12)
 
 

@@ -1,4 +1,4 @@
-"""What attacks share that look for the smallest change, whatever its size."""
+"""What attacks share that look for the nearest change, whatever its size."""
 
 from __future__ import annotations
 
@@ -6,32 +6,35 @@ import torch
 from torch import Tensor, nn
 
 from plenish.robustness.gradients import Precision
-from plenish.robustness.losses import margin
 from plenish.robustness.threat import Norm, lengths, per_image
-from plenish.robustness.visited import exact_margins, plain_logits
+from plenish.robustness.visited import exact_margins, judged_margin, plain_logits
 
 _HALVINGS = 8
 
 
-class Smallest:
+class Nearest:
     """Of all points tried for the images of a batch, the misclassified one nearest to each original.
 
     Attributes:
         points: N×C×H×W; the original where it is misclassified already, or where nothing was found.
         distance: N; 0 where the original is misclassified, infinite where nothing was found.
+        enough: the distance within which a point need not be nearer.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, norm: Norm) -> None:
-        """Begin with the originals."""
+    def __init__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, norm: Norm, *,
+        enough: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Begin with the originals and their logits in float32."""
         self.model, self.images, self.labels, self.norm = model, images, labels, norm
-        self.points = images.clone()
+        self.points, self.enough = images.clone(), enough
         self.distance = torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
-        self.distance[margin(plain_logits(model, images), labels) > 0] = 0
+        self.distance[judged_margin(logits, labels) > 0] = 0
 
     @property
     def left(self) -> Tensor:
-        """Rows of the images that are classified correctly unless changed."""
-        return (self.distance > 0).nonzero()[:, 0]
+        """Rows of the images for which a nearer point is looked for."""
+        return (self.distance > self.enough).nonzero()[:, 0]
 
     def judge(
         self, rows: Tensor, points: Tensor, logits: Tensor, precision: Precision, *, least: float = 0.0
@@ -46,8 +49,9 @@ class Smallest:
             least: the margin that counts as misclassified, above 0.
         """
         margins, fooled = exact_margins(self.model, points, self.labels[rows], logits, precision)
-        fooled &= margins >= least
         distance = lengths(points - self.images[rows], self.norm)
+        # A point that is itself not a number, behind a gradient that is none, shows nothing.
+        fooled &= (margins >= least) & distance.isfinite()
         better = (fooled & (distance < self.distance[rows])).nonzero()[:, 0]
         self.points[rows[better]] = points[better]
         self.distance[rows[better]] = distance[better]

@@ -14,7 +14,7 @@ from plenish.robustness.projections import total
 from plenish.robustness.threat import Norm, check_counts, per_image, project
 from plenish.robustness.visited import misclassified, unmoved
 
-Kind = Literal["uniform", "sign"]
+NoiseKind = Literal["uniform", "sign"]
 
 
 def random_noise(
@@ -26,7 +26,7 @@ def random_noise(
     norm: Norm = "linf",
     seed: int = 0,
     precision: Precision = "float32",
-    kind: Kind = "sign",
+    kind: NoiseKind = "sign",
     draws: int = 1,
 ) -> Tensor:
     """Noise of the same norm as an attack's change: a control, which a sound classifier mostly withstands.
@@ -56,15 +56,15 @@ def random_noise(
     with untouched(model):
         for draw in range(draws):
             chosen = images[left]
-            changes = random_changes(chosen, eps, norm, ImageDraws(chosen, seed, "noise", draw), kind)
+            changes = random_perturbations(chosen, eps, norm, ImageDraws(chosen, seed, "noise", draw), kind)
             result[left] = project(chosen, chosen + changes, eps, norm)
             if draw + 1 < draws:
                 left = left[~misclassified(model, result[left], labels[left])]
     return result
 
 
-def random_changes(
-    images: Tensor, eps: float, norm: Norm, draws: ImageDraws, kind: Kind = "uniform"
+def random_perturbations(
+    images: Tensor, eps: float, norm: Norm, draws: ImageDraws, kind: NoiseKind = "uniform"
 ) -> Tensor:
     """Random changes N×C×H×W within an eps-ball: uniform in it, or at its corners or surface (`sign`).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from plenish.robustness.threat import Norm, lengths, per_image
+from plenish.robustness.threat import Norm, lengths, per_image, project
 
 _BALL_STEPS = 4
 _PLANE_STEPS = 12
@@ -34,7 +34,7 @@ def into_ball(images: Tensor, changed: Tensor, eps: float, norm: Norm) -> Tensor
         norm: of the ball.
     """
     if norm == "linf":
-        return torch.clamp(changed, (images - eps).clamp_min_(0), (images + eps).clamp_max_(1))
+        return project(images, changed, eps, norm)
     change = changed - images
     scale = (eps / lengths(change, "l2").clamp_min(1e-12)).clamp_max(1)
     if not (scale < 1).any():

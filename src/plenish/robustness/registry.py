@@ -23,7 +23,7 @@ Attack = Callable[..., Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
-class AttackKind:
+class AttackSpec:
     """An attack and what it can be used for.
 
     Attributes:
@@ -44,29 +44,29 @@ class AttackKind:
 
 
 _ALL = (
-    AttackKind("noise", random_noise, white_box=False, about="random noise of the same norm, as a control"),
-    AttackKind("fgsm", fgsm, about="one step along the gradient"),
-    AttackKind("bim", bim, about="steps along the gradient from the original"),
-    AttackKind("pgd", pgd, about="projected gradient ascent from random points"),
-    AttackKind("apgd_ce", apgd_ce, about="Auto-PGD that raises the cross entropy"),
-    AttackKind(
+    AttackSpec("noise", random_noise, white_box=False, about="random noise of the same norm, as a control"),
+    AttackSpec("fgsm", fgsm, about="one step along the gradient"),
+    AttackSpec("bim", bim, about="steps along the gradient from the original"),
+    AttackSpec("pgd", pgd, about="projected gradient ascent from random points"),
+    AttackSpec("apgd_ce", apgd_ce, about="Auto-PGD that raises the cross entropy"),
+    AttackSpec(
         "apgd_dlr", apgd_dlr, fewest_classes=3, about="Auto-PGD that raises the difference of logits ratio"
     ),
-    AttackKind("apgd_margin", apgd_margin, about="Auto-PGD that raises the margin"),
-    AttackKind("apgd_targeted", apgd_targeted, about="Auto-PGD toward the likeliest other classes in turn"),
-    AttackKind("deepfool", deepfool, about="DeepFool: onto the nearest linearised boundary, again and again"),
-    AttackKind("fmn", fmn, about="FMN: a ball that shrinks around what fools and grows around what does not"),
-    AttackKind(
+    AttackSpec("apgd_margin", apgd_margin, about="Auto-PGD that raises the margin"),
+    AttackSpec("apgd_targeted", apgd_targeted, about="Auto-PGD toward the likeliest other classes in turn"),
+    AttackSpec("deepfool", deepfool, about="DeepFool: onto the nearest linearised boundary, again and again"),
+    AttackSpec("fmn", fmn, about="FMN: a ball that shrinks around what fools and grows around what does not"),
+    AttackSpec(
         "carlini_wagner", carlini_wagner, ("l2",), about="Carlini and Wagner: least length and margin"
     ),
-    AttackKind("fab", fab, about="FAB: along the linearised boundary that is nearest"),
-    AttackKind("fab_targeted", fab_targeted, about="FAB toward the likeliest other classes in turn"),
-    AttackKind("square", square, white_box=False, about="Square: random squares, from logits alone"),
-    AttackKind(
+    AttackSpec("fab", fab, about="FAB: along the linearised boundary that is nearest"),
+    AttackSpec("fab_targeted", fab_targeted, about="FAB toward the likeliest other classes in turn"),
+    AttackSpec("square", square, white_box=False, about="Square: random squares, from logits alone"),
+    AttackSpec(
         "auto_attack", auto_attack, about="AutoAttack for any number of classes, all images fooled by any"
     ),
 )
-ATTACKS: Mapping[str, AttackKind] = {kind.name: kind for kind in _ALL}
+ATTACKS: Mapping[str, AttackSpec] = {spec.name: spec for spec in _ALL}
 """All attacks, by name."""
 
 

@@ -62,7 +62,8 @@ def square(
         hardest = Hardest(images, labels, plain_logits(model, images))
         rows = hardest.left
         if len(rows):
-            _search(model, rows, images, labels, hardest, (eps, norm, seed, precision, queries, share))
+            draws = ImageDraws(images[rows], seed, "square")
+            _random_search(model, rows, images, labels, hardest, draws, eps, norm, precision, queries, share)
     return hardest.points
 
 
@@ -73,14 +74,13 @@ def side_of_square(query: int, queries: int, share: float, height: int, width: i
     return min(max(side, 1), height, width)
 
 
-def _search(
-    model: nn.Module, rows: Tensor, images: Tensor, labels: Tensor, hardest: Hardest,
-    options: tuple[float, Norm, int, Precision, int, float],
+def _random_search(
+    model: nn.Module, rows: Tensor, images: Tensor, labels: Tensor, hardest: Hardest, draws: ImageDraws,
+    eps: float, norm: Norm, precision: Precision, queries: int, share: float,
 ) -> None:  # fmt: skip
-    eps, norm, seed, precision, queries, share = options
+    """Try a change of each image of some rows at a time, and keep those that raise its margin."""
     originals, classes = images[rows], labels[rows]
     height, width = images.shape[2:]
-    draws = ImageDraws(originals, seed, "square")
     first = _stripes if norm == "linf" else _tiles
     propose = _resigned if norm == "linf" else _shifted
     point = originals

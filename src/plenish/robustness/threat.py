@@ -24,8 +24,8 @@ class Threat:
         eps: the radius, in units of [0, 1].
     """
 
-    norm: Norm = "linf"
-    eps: float = 4 / 255
+    norm: Norm
+    eps: float
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
@@ -91,12 +91,14 @@ def project(images: Tensor, changed: Tensor, eps: Tensor | float, norm: Norm) ->
         eps: a radius, or N.
         norm: of the ball.
     """
-    radius = per_image(eps, images)
     if norm == "linf":
-        return torch.clamp(changed, images - radius, images + radius).clamp_(0, 1)
+        # One radius is not made a tensor, for which a GPU would be waited for.
+        bound = per_image(eps, images) if isinstance(eps, Tensor) else eps
+        return torch.clamp(changed, images - bound, images + bound).clamp_(0, 1)
     change = changed - images
     length = lengths(change, "l2").view(-1, 1, 1, 1)
-    return images.add(change * (radius / length.clamp_min(1e-12)).clamp_max(1)).clamp_(0, 1)
+    scale = (per_image(eps, images) / length.clamp_min(1e-12)).clamp_max(1)
+    return images.add(change * scale).clamp_(0, 1)
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:

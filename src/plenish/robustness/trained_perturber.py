@@ -23,16 +23,16 @@ from plenish.networks.perturber import Perturber, PerturberConfig
 from plenish.robustness.advgan import AT_ONCE, perturbed, to_unit
 from plenish.robustness.advgan_run import KIND, images_of
 from plenish.robustness.gradient_attacks import fgsm, pgd
-from plenish.robustness.gradients import Precision, logits_of
+from plenish.robustness.gradients import Precision
 from plenish.robustness.noise import random_noise
 from plenish.robustness.target import Target
 from plenish.robustness.threat import Norm
-from plenish.robustness.visited import unmoved
+from plenish.robustness.visited import misclassified, unmoved
 from plenish.runs import Run
 from plenish.training.checkpoints import find_checkpoint, load_module
 from plenish.training.engine import Engine
 
-TABLE = "fooling.parquet"
+FOOLING = "fooling.parquet"
 """Of a Run: a row an image of val, with --test of the test part too."""
 PGD_STEPS = 20
 
@@ -136,11 +136,11 @@ def is_measured(run: Run, test: bool) -> bool:
     """Whether the weights that are used were measured: the test part is not read again for the same."""
     status = run.status
     there = {row["part"] for row in status.get("fooling", [])}
-    known = (run.path / TABLE).is_file() and status.get("measured") == _weights(status)
+    known = (run.path / FOOLING).is_file() and status.get("measured") == _weights_used(status)
     return known and (not test or "test" in there)
 
 
-def _weights(status: Mapping[str, Any]) -> Any:
+def _weights_used(status: Mapping[str, Any]) -> Any:
     """Names the weights that are used: the best checkpoint, or how far the newest was trained."""
     return (status.get("best") or {}).get("checkpoint") or status.get("kimg")
 
@@ -150,7 +150,9 @@ def write_fooling(run: Run, target: Target, train: Subset, test: bool = False) -
 
     Beside it stand noise of the same norm, FGSM and PGD, on the same images: those that the classifier gets
     right. Writes fooling.parquet, a row an image: `id`, `part`, `label`, `group`, `right`, and whether each
-    attack fools it; and the shares with 95 % intervals over groups into the Run's status.
+    attack fools it; and into the Run's status a row a part and attack: of `images`, how many are
+    `classified_right`, and the share of these that is `fooled`, with its 95 % interval over groups, `low` to
+    `high`.
 
     Args:
         run: the Run; the caller holds its lock.
@@ -172,14 +174,16 @@ def write_fooling(run: Run, target: Target, train: Subset, test: bool = False) -
         about = pd.DataFrame({"id": rows.ids, "part": part, "label": rows.labels, "group": rows.groups})
         table = about.join(found)
         attacked = table[table["right"]]
-        shares = {name: _share(attacked, name) for name in attacks} if len(attacked) else {}
-        results.append({"part": part, "images": len(table), "attacked": len(attacked), **shares})
+        counts = {"part": part, "images": len(table), "classified_right": len(attacked)}
+        results += [counts | {"attack": name} | _fooled_share(attacked, name) for name in attacks]
         tables.append(table)
     if tables:
         files.write_bytes(
-            run.path / TABLE, pd.concat(tables, ignore_index=True).to_parquet(None, index=False)
+            run.path / FOOLING, pd.concat(tables, ignore_index=True).to_parquet(None, index=False)
         )
-    run.update_status(fooling=results, measured=_weights(run.status), test_reads=dataset.test_reads(split))
+    run.update_status(
+        fooling=results, measured=_weights_used(run.status), test_reads=dataset.test_reads(split)
+    )
     return results
 
 
@@ -196,20 +200,19 @@ def _fooled(
     for place in chunks(len(images.y), AT_ONCE):
         shown = to_unit(engine.to_images(images.read(place)))
         labels = torch.from_numpy(images.y[place]).to(engine.device)
-        with torch.no_grad():
-            right = logits_of(target.module, shown).argmax(1) == labels
+        right = ~misclassified(target.module, shown, labels)
         columns = {"right": right.cpu().numpy()}
         for name, attack in attacks.items():
             made = attack(target.module, shown, labels, how.eps, norm=how.norm, seed=seed)
-            with torch.no_grad():
-                wrong = logits_of(target.module, made).argmax(1) != labels
-            columns[name] = (right & wrong).cpu().numpy()
+            columns[name] = (right & misclassified(target.module, made, labels)).cpu().numpy()
         pieces.append(pd.DataFrame(columns))
     return pd.concat(pieces, ignore_index=True)
 
 
-def _share(attacked: pd.DataFrame, name: str) -> list[float]:
-    """Share of the images that are fooled, with its interval over groups."""
+def _fooled_share(attacked: pd.DataFrame, name: str) -> dict[str, float | None]:
+    """Share of the images that an attack fools, with its interval over groups; None without images."""
+    if not len(attacked):
+        return {"fooled": None, "low": None, "high": None}
     values = attacked[name].to_numpy(np.float64)
     found = bootstrap_interval(lambda w: (w @ values) / w.sum(axis=1), len(values), list(attacked["group"]))
-    return [found.value, found.low, found.high]
+    return {"fooled": found.value, "low": found.low, "high": found.high}

@@ -27,22 +27,38 @@ def plain_logits(model: nn.Module, images: Tensor) -> Tensor:
         return logits_of(model, images)
 
 
+def predictions(logits: Tensor) -> Tensor:
+    """The class of the largest of logits N×K; -1, which is no label, where that is NaN or infinite."""
+    return torch.where(logits.amax(dim=1).isfinite(), logits.argmax(dim=1), -1)
+
+
 def misclassified(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Whether the largest logit, in float32, is another class's than the label's: booleans N."""
-    return plain_logits(model, images).argmax(dim=1) != labels
+    """Whether the prediction, in float32, is another one than the label: booleans N."""
+    return predictions(plain_logits(model, images)) != labels
+
+
+def judged_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """`losses.margin`, and +inf where there is no prediction: such a point counts as misclassified.
+
+    What points are compared by; without a branch, so that nothing on a GPU is waited for.
+    """
+    largest = logits.amax(dim=1)
+    found = margin(logits, labels) + (largest - largest)  # NaN where it is not finite, else unchanged.
+    return found.nan_to_num_(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def exact_margins(
     model: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, precision: Precision
 ) -> tuple[Tensor, Tensor]:
-    """Margins N of images, and whether each is above 0 beyond rounding.
+    """Judged margins N of images, and whether each is above 0 beyond rounding.
 
     Logits that were computed in bfloat16 are computed again in float32 where the margin is close to 0 or
     above it: no image is counted as misclassified for the rounding of bfloat16.
     """
     if precision != "float32":
-        found = margin(logits, labels)
-        near = (found > -_NEAR * (logits.amax(dim=1) - logits.amin(dim=1))).nonzero()[:, 0]
+        spread = logits.amax(dim=1) - logits.amin(dim=1)
+        # Negated, so that it holds for a spread that is NaN.
+        near = (~(judged_margin(logits, labels) <= -_NEAR * spread)).nonzero()[:, 0]
         if len(near):
             logits = logits.index_copy(0, near, plain_logits(model, images[near]))
     return _margins(logits, labels)
@@ -54,19 +70,19 @@ def left_open(logits: Tensor, labels: Tensor, estimate: Tensor) -> Tensor:
     Args:
         logits: of the points in float32, N×K.
         labels: N.
-        estimate: margins N in bfloat16.
+        estimate: judged margins N in bfloat16.
     """
     spread = logits.amax(dim=1) - logits.amin(dim=1)
-    return (margin(logits, labels) <= 0) & (estimate > -_NEAR * spread)
+    return (judged_margin(logits, labels) <= 0) & (estimate > -_NEAR * spread)
 
 
 def _margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    found = margin(logits, labels)
-    return found, found > _CERTAIN * logits.abs().amax(dim=1)
+    found = judged_margin(logits, labels)
+    return found, found > _CERTAIN * logits.abs().amax(dim=1).nan_to_num_(0, 0)
 
 
 class Hardest:
-    """Of all points tried for the images of a batch, the one of each with the largest margin.
+    """Of all points tried for the images of a batch, the one of each with the largest judged margin.
 
     Attributes:
         points: N×C×H×W.

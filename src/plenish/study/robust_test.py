@@ -23,10 +23,11 @@ from plenish.datasets.pixels import chunks
 from plenish.errors import InputError, unknown
 from plenish.metrics.classification import weighted_metric
 from plenish.robustness.gradients import Precision
-from plenish.robustness.radius import as_eps
-from plenish.robustness.registry import ATTACKS, AttackKind, spelled
+from plenish.robustness.radius import parse_eps
+from plenish.robustness.registry import ATTACKS, AttackSpec, spelled
 from plenish.robustness.target import Target
 from plenish.robustness.threat import Norm, Threat, project
+from plenish.robustness.visited import plain_logits, predictions
 from plenish.study.config import StudyConfig
 from plenish.training.classifier_model import Classifier
 from plenish.training.engine import Engine, stable_seed
@@ -71,7 +72,7 @@ class RobustTest:
         """
         if config.robust is None:
             return None
-        threat = Threat(config.robust_norm, as_eps(config.robust))
+        threat = Threat(config.robust_norm, parse_eps(config.robust))
         if not threat.eps:
             raise InputError("--robust 0 changes nothing; give a radius above 0, such as 4/255.")
         threat.check_reach(data.size, data.channels, "--robust")
@@ -156,37 +157,41 @@ class RobustTest:
         return found
 
     def _said(
-        self, kind: AttackKind, module: nn.Module, images: Tensor, labels: Tensor, seed: int,
+        self, spec: AttackSpec, module: nn.Module, images: Tensor, labels: Tensor, seed: int,
         precision: Precision,
     ) -> Ints:  # fmt: skip
-        """Answers in float32 to what an attack, which may compute in another precision, makes of images."""
+        """Answers in float32 to what an attack, which may compute in another precision, makes of images.
+
+        Where logits are no numbers there is no answer, and a class that is wrong stands for it.
+        """
         # What falls is known after its first wrong answer: it need not be attacked further.
         known: dict[str, Any] = {"steps": self.steps, "iterations": self.steps, "drop": True}
-        takes = inspect.signature(kind.function).parameters
+        takes = inspect.signature(spec.function).parameters
         more = {name: value for name, value in known.items() if name in takes}
         norm, eps = self.threat.norm, self.threat.eps
-        changed = kind.function(
+        changed = spec.function(
             module, images, labels, eps, norm=norm, seed=seed, precision=precision, **more
         )
         # No answer counts that was got from outside the ball.
         inside = project(images, changed, eps, norm)
-        with torch.inference_mode():
-            said: Ints = module(inside).argmax(dim=1).cpu().numpy()
-        return said
+        logits = plain_logits(module, inside)
+        said = predictions(logits)
+        found: Ints = torch.where(said < 0, (labels + 1) % logits.shape[1], said).cpu().numpy()
+        return found
 
 
 def _check(name: str, norm: Norm, classes: int) -> None:
     """Refuse an attack that cannot be made."""
-    kind = ATTACKS.get(name)
-    if kind is None:
+    spec = ATTACKS.get(name)
+    if spec is None:
         raise unknown("--robust-attacks", name, [*ATTACKS])
-    if norm not in kind.norms:
+    if norm not in spec.norms:
         raise InputError(
-            f"The attack {name} has no norm {norm}; give --robust-norm {' or '.join(kind.norms)}, or leave "
+            f"The attack {name} has no norm {norm}; give --robust-norm {' or '.join(spec.norms)}, or leave "
             "the attack out."
         )
-    if classes < kind.fewest_classes:
+    if classes < spec.fewest_classes:
         raise InputError(
-            f"The attack {name} needs at least {kind.fewest_classes} classes and these labels have "
+            f"The attack {name} needs at least {spec.fewest_classes} classes and these labels have "
             f"{classes}; leave it out of --robust-attacks."
         )

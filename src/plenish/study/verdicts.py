@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from plenish.metrics.words import fixed, interval, is_known, number, percent
+from plenish.robustness.radius import format_eps
 from plenish.wording import plural
 
 Verdict = Literal["helps", "hurts", "equivalent", "no evidence"]
@@ -135,10 +136,8 @@ def pair_verdict(row: Mapping[str, Any], level: float) -> str:
 
 def radius(threat: Mapping[str, Any]) -> str:
     """A norm and a radius as one reads them: `L∞ 4/255`, `L2 0.5`."""
-    eps, norm = float(threat["eps"]), {"linf": "L∞", "l2": "L2"}[threat["norm"]]
-    steps = eps * 255
-    whole = threat["norm"] == "linf" and abs(steps * 2 - round(steps * 2)) < 1e-6
-    return f"{norm} {steps:g}/255" if whole else f"{norm} {eps:g}"
+    norm = {"linf": "L∞", "l2": "L2"}[threat["norm"]]
+    return f"{norm} {format_eps(float(threat['eps']), threat['norm'])}"
 
 
 def recommendation(study: Mapping[str, Any]) -> str | None:
