@@ -77,7 +77,9 @@ def test_a_part_that_fails_is_told_and_the_others_run(
         return run(["-c", script], checkout, limit)
 
     monkeypatch.setattr(cuda, "run", process)
-    monkeypatch.setattr(sys, "argv", ["cuda.py", "--tiny", "--parts", "card", "filters", "--out", str(tmp_path)])
+    monkeypatch.setattr(
+        sys, "argv", ["cuda.py", "--tiny", "--parts", "card", "filters", "--out", str(tmp_path)]
+    )
     assert cuda.main() == 1
     failed, done = map(json.loads, capsys.readouterr().out.splitlines())
     assert (failed["part"], failed["failed"], failed["errors"]) == ("card", "exit code 1", ["no such device"])
