@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import gc
 import html
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.metrics import features
 from plenish.metrics.domain import DomainConfig
-from plenish.training import budget, classifier_time, trial
+from plenish.report import training
+from plenish.report.chart_canvas import Chart
+from plenish.training import budget, classifier_time, generator, trial
+from plenish.training.gan import learner
 
 # Property tests try the same examples in each run; `--hypothesis-profile default` tries new ones.
 hypothesis.settings.load_profile("ci")
@@ -63,9 +67,17 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _light_heap() -> None:
+    """Keep what all tests share, such as the modules of torch, out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
 WHOLE = ("datasets", "latent", "metrics", "report", "robustness", "studio", "study")
 """Folders whose tests are about charts, or about what the features of domain extractors tell."""
 SAVE_FIGURE = matplotlib.figure.Figure.savefig
+TRAINING_CHARTS = training.training_charts
 
 
 def _save_words(self: matplotlib.figure.Figure, file: Any, **how: Any) -> None:
@@ -74,17 +86,33 @@ def _save_words(self: matplotlib.figure.Figure, file: Any, **how: Any) -> None:
         SAVE_FIGURE(self, file, **how)
         return
     words = [text.get_text() for text in self.findobj(matplotlib.text.Text)]
+    file.write(_svg(words))
+
+
+def _svg(words: Iterable[str]) -> str:
     lines = "".join(f"<text>{html.escape(line)}</text>" for line in words if line)
-    file.write(f'<svg viewBox="0 0 1 1">{lines}</svg>')
+    return f'<svg viewBox="0 0 1 1">{lines}</svg>'
+
+
+def _name_curves(title: str, series: Mapping[str, Any], **_: Any) -> Chart:
+    """A chart of curves with its words alone."""
+    return Chart(title, _svg([title, *series]), f"{title}: {', '.join(series)}.")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _short_by_products(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Draw no charts, fit domain extractors for a moment: of a short training they take most of the time."""
+    """Leave out charts, and shorten what is made beside a training: of a short one it takes most of the time.
+
+    Domain extractors are fitted for a moment, and few samples are made for a picture or for the statistics of
+    batch norm.
+    """
     with pytest.MonkeyPatch.context() as patch:
         if request.path.parent.name not in WHOLE:
             patch.setattr(matplotlib.figure.Figure, "savefig", _save_words)
+            patch.setattr(training, "training_charts", functools.partial(TRAINING_CHARTS, draw=_name_curves))
             patch.setattr(features, "DomainConfig", functools.partial(DomainConfig, steps=40, batch=32))
+            patch.setattr(generator, "_PREVIEWED", 8)
+            patch.setattr(learner, "_STATISTICS", 32)
         yield
 
 
@@ -94,6 +122,7 @@ def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in ((budget, "PROBE_SECONDS"), (budget, "_TRIAL_SECONDS"), (trial, "PROBE_SECONDS")):
         monkeypatch.setattr(module, name, 0.2)
     monkeypatch.setattr(classifier_time, "_TRIAL_SECONDS", 0.2)
+    monkeypatch.setattr(budget, "_TRIAL_SAMPLES", 4)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from plenish.training.engine import Engine
 from plenish.training.reconstruction import Method
 
 
-def test_a_queue_is_raced_variant_by_variant(tmp_path: Path) -> None:
+def test_a_queue_is_raced_variant_by_variant(one_process: None, tmp_path: Path) -> None:
     recipe = tmp_path / "two.yaml"
     recipe.write_text(
         "kind: autoencoder-queue\nnetwork: {filters: [4, 4]}\ntraining: {batch: 4}\n"

@@ -14,7 +14,7 @@ from plenish.networks.flow import Flow, FlowConfig
 from plenish.training.flow import FlowMethod
 
 
-def test_a_recipe_is_raced(tmp_path: Path) -> None:
+def test_a_recipe_is_raced(one_process: None, tmp_path: Path) -> None:
     result = bench_flow(size=8, batch=2, rounds=1, out=tmp_path / "out.json")
     (row,) = result.rows
     assert row["images_per_s"] > 0 < row["baseline_images_per_s"]

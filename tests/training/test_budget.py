@@ -112,8 +112,13 @@ def test_hours_that_cannot_be_are_refused(stripes, tmp_path: Path, fixed, capfd)
 
 
 def test_auto_takes_an_hour_unless_told_otherwise(stripes, tmp_path: Path, fixed) -> None:
+    data = stripes().path
+
     def kimg(**how: Any) -> float:
-        found = train_generator(stripes(f"d{how}").path, tmp_path / "r", recipe="auto", dry_run=True, **how)
+        found = train_generator(
+            data, tmp_path / "r", recipe="auto", dry_run=True,
+            options=["network.width=16", "network.max_width=16"], **how,
+        )  # fmt: skip
         return float(found.summary()["kimg"])
 
     assert kimg() == pytest.approx((3600 - 64) / 2, rel=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _train_field(draw: Any, path: Any, steps: int = 3000) -> _Field:
     return field
 
 
-def _samples(field: _Field, n: int = 2000) -> Tensor:
+def _samples(field: Callable[[Tensor, Tensor], Tensor], n: int = 2000) -> Tensor:
     with torch.no_grad():
         return integrate(
             lambda x, t: field(x, torch.full((len(x),), float(t))), torch.randn(n, 2, generator=_rng(5)), 20
@@ -106,8 +107,29 @@ def _energy_distance(a: Tensor, b: Tensor) -> float:
     return float(2 * torch.cdist(a, b).mean() - torch.cdist(a, a).mean() - torch.cdist(b, b).mean())
 
 
-def test_eight_gaussians_are_all_found() -> None:
-    made = _samples(_train_field(_eight_gaussians, on_the_way))
+def _exact(x: Tensor, t: Tensor) -> Tensor:
+    """The velocity field between N(0, 1) and the eight Gaussians, a posterior mean in closed form."""
+    angle = torch.arange(8, dtype=x.dtype) * (math.pi / 4)
+    centre, t = 2 * torch.stack([angle.cos(), angle.sin()], 1), t[:, None, None]
+    variance = (1 - t) ** 2 + (t * 0.1) ** 2
+    apart = x[:, None] - t * centre
+    weight = (-apart.square().sum(2, keepdim=True) / (2 * variance)).softmax(1)
+    return (weight * (centre + (t * 0.1**2 - (1 - t)) / variance * apart)).sum(1)
+
+
+def test_the_mean_of_what_is_taught_is_the_exact_velocity() -> None:
+    rng, n = _rng(), 200_000
+    x, z, t = _eight_gaussians(n, rng), torch.randn(n, 2, generator=rng), torch.rand(n, generator=rng)
+    at, target = on_the_way(z, x, t)
+    exact = _exact(at.double(), t.double())
+    # What is left over is orthogonal to every function of the place and the time.
+    left, times = target - exact, t[:, None]
+    for known in (torch.ones(n, 1), times, at, at * times, at.sin(), at.square(), exact, exact * times):
+        product = left * known
+        assert bool((product.mean(0).abs() < 5 * product.std(0) / math.sqrt(n)).all())
+
+
+def _check_eight_gaussians(made: Tensor) -> None:
     angle = torch.arange(8) * (math.pi / 4)
     apart = torch.cdist(made, 2 * torch.stack([angle.cos(), angle.sin()], 1))
     share = torch.bincount(apart.argmin(1), minlength=8) / len(made)
@@ -116,6 +138,16 @@ def test_eight_gaussians_are_all_found() -> None:
     assert _energy_distance(made, _eight_gaussians(2000, _rng(9))) < 0.01
 
 
+def test_the_solver_finds_all_of_eight_gaussians() -> None:
+    _check_eight_gaussians(_samples(_exact))
+
+
+@pytest.mark.slow
+def test_a_trained_field_finds_all_of_eight_gaussians() -> None:
+    _check_eight_gaussians(_samples(_train_field(_eight_gaussians, on_the_way)))
+
+
+@pytest.mark.slow
 def test_a_checkerboard_keeps_its_fields_apart() -> None:
     made = _samples(_train_field(_checkerboard, on_the_way))
     x, y = (made / 2).floor().unbind(1)
