@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from plenish import settings
+from plenish import parallel, settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
@@ -44,6 +44,21 @@ if DEVICE == "cpu":
         accelerator.manual_seed_all = lambda seed: None
 
 
+def pytest_collection_finish() -> None:
+    """Leave all modules out of garbage collections from now on: each takes some tenths of a second else."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_flushing_to_disk() -> Iterator[None]:
+    """Leave files to the operating system: what a power cut would lose is not tested, and waiting for a disk
+    takes some milliseconds a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _leaves_nothing_behind() -> Iterator[None]:
     """Fail a test that leaves the settings, the working directory or torch's threads changed."""
@@ -67,15 +82,10 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _light_heap() -> None:
-    """Keep what all tests share, such as the modules of torch, out of every later garbage collection."""
-    gc.collect()
-    gc.freeze()
-
-
-WHOLE = ("datasets", "latent", "metrics", "report", "robustness", "studio", "study")
-"""Folders whose tests are about charts, or about what the features of domain extractors tell."""
+WHOLE = ("datasets", "metrics", "report", "robustness", "studio", "study")
+"""Folders whose tests are about what the features of domain extractors tell."""
+CHARTS = ("report", "studio")
+"""Folders whose tests are about charts."""
 SAVE_FIGURE = matplotlib.figure.Figure.savefig
 TRAINING_CHARTS = training.training_charts
 
@@ -99,6 +109,12 @@ def _name_curves(title: str, series: Mapping[str, Any], **_: Any) -> Chart:
     return Chart(title, _svg([title, *series]), f"{title}: {', '.join(series)}.")
 
 
+@pytest.fixture
+def words_of_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no charts, where they are drawn else: for tests about the rest of a page."""
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", _save_words)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _short_by_products(request: pytest.FixtureRequest) -> Iterator[None]:
     """Leave out charts, and shorten what is made beside a training: of a short one it takes most of the time.
@@ -107,12 +123,22 @@ def _short_by_products(request: pytest.FixtureRequest) -> Iterator[None]:
     batch norm.
     """
     with pytest.MonkeyPatch.context() as patch:
-        if request.path.parent.name not in WHOLE:
+        if request.path.parent.name not in CHARTS:
             patch.setattr(matplotlib.figure.Figure, "savefig", _save_words)
             patch.setattr(training, "training_charts", functools.partial(TRAINING_CHARTS, draw=_name_curves))
+        if request.path.parent.name not in WHOLE:
             patch.setattr(features, "DomainConfig", functools.partial(DomainConfig, steps=40, batch=32))
             patch.setattr(generator, "_PREVIEWED", 8)
             patch.setattr(learner, "_STATISTICS", 32)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_worker(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Work in this process unless a test asks for --workers: starting one takes longer than its work."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name in (*WHOLE, "commands", "latent", "slides", "tests"):
+            patch.setattr(parallel, "available_cores", lambda: 1)
         yield
 
 
@@ -137,42 +163,48 @@ def device() -> Iterator[str]:
 MakeStripes = Callable[..., Dataset]
 
 
+@pytest.fixture(scope="module")
+def module_stripes(tmp_path_factory: pytest.TempPathFactory) -> MakeStripes:
+    """As `stripes`, for fixtures that all tests of a module share."""
+    return functools.partial(make_stripes, tmp_path_factory.mktemp("module"))
+
+
 @pytest.fixture
 def stripes(tmp_path: Path) -> MakeStripes:
     """A maker of small Datasets: stripes whose direction is the class, split 3:1:1 by groups."""
+    return functools.partial(make_stripes, tmp_path)
 
-    def make(
-        name: str = "stripes",
-        n: int = 60,
-        size: int = 16,
-        channels: int = 3,
-        classes: int = 2,
-        split: bool = True,
-    ) -> Dataset:
-        rng = np.random.default_rng(0)
-        names = tuple(f"class{i}" for i in range(classes))
-        labels = LabelSchema("categorical", names) if classes else LabelSchema()
-        code = np.arange(n) % max(classes, 1)
-        line = (np.arange(size) // 2 % 2 * 160 + 40).astype(np.uint8)
-        grids = [
-            np.tile(line, (size, 1)),
-            np.tile(line[:, None], (1, size)),
-            np.full((size, size), 120, np.uint8),
-        ]
-        pixels = np.stack([grids[c % 3] for c in code])[..., None].repeat(channels, 3)
-        pixels = (pixels + rng.integers(0, 40, pixels.shape)).astype(np.uint8)
-        parts = np.array(["train", "train", "train", "val", "test"])[np.arange(n) // 4 % 5]
-        rows = [
-            {"label": names[code[i]] if classes else None, "group": f"g{i // 4}", "source": f"{i}.png"}
-            for i in range(n)
-        ]
-        if split:
-            rows = [row | {"part": str(part)} for row, part in zip(rows, parts, strict=True)]
-        writer = DatasetWriter(
-            tmp_path / name, name=name, size=size, channels=channels, labels=labels, config={}
-        )
-        with writer:
-            writer.add(pixels, rows)
-        return writer.dataset
 
-    return make
+def make_stripes(
+    folder: Path,
+    name: str = "stripes",
+    n: int = 60,
+    size: int = 16,
+    channels: int = 3,
+    classes: int = 2,
+    split: bool = True,
+) -> Dataset:
+    """Write what `stripes` describes into `folder`."""
+    rng = np.random.default_rng(0)
+    names = tuple(f"class{i}" for i in range(classes))
+    labels = LabelSchema("categorical", names) if classes else LabelSchema()
+    code = np.arange(n) % max(classes, 1)
+    line = (np.arange(size) // 2 % 2 * 160 + 40).astype(np.uint8)
+    grids = [
+        np.tile(line, (size, 1)),
+        np.tile(line[:, None], (1, size)),
+        np.full((size, size), 120, np.uint8),
+    ]
+    pixels = np.stack([grids[c % 3] for c in code])[..., None].repeat(channels, 3)
+    pixels = (pixels + rng.integers(0, 40, pixels.shape)).astype(np.uint8)
+    parts = np.array(["train", "train", "train", "val", "test"])[np.arange(n) // 4 % 5]
+    rows = [
+        {"label": names[code[i]] if classes else None, "group": f"g{i // 4}", "source": f"{i}.png"}
+        for i in range(n)
+    ]
+    if split:
+        rows = [row | {"part": str(part)} for row, part in zip(rows, parts, strict=True)]
+    writer = DatasetWriter(folder / name, name=name, size=size, channels=channels, labels=labels, config={})
+    with writer:
+        writer.add(pixels, rows)
+    return writer.dataset

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,18 +11,19 @@ import pytest
 
 from plenish import cli
 
-KILLED_AT = """
-import os, signal, sys
+KILLED = """
+import contextlib, importlib, json, os, shutil, signal, sys
 from plenish import cli
 
-root, at, events = os.environ["ROOT"], int(os.environ["AT"]), 0
+whole, place, kills, *words = sys.argv[1:]
+at = events = 0
 
 def count(event, arguments):
     global events
     path = arguments[0] if arguments and event in ("os.rename", "os.mkdir", "os.remove", "open") else None
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    if not isinstance(path, (str, os.PathLike)) or not os.path.abspath(path).startswith(root):
+    if not isinstance(path, (str, os.PathLike)) or not os.path.abspath(path).startswith(place):
         return
     if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
         return
@@ -32,12 +31,56 @@ def count(event, arguments):
     if events == at:
         os.kill(os.getpid(), signal.SIGKILL)
 
-sys.addaudithook(count)
-code = cli.run(sys.argv[1:])
-print("EVENTS", events)
-sys.exit(code)
+def run(words, moment=0):
+    global at
+    with open(place + ".said", "w+") as said:
+        child = os.fork()
+        if not child:
+            at = moment
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            sys.addaudithook(count)
+            code = cli.run(words)
+            print()
+            print(json.dumps([events, list(sys.modules)]))
+            sys.exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said.seek(0)
+        return code, said.read()
+
+def fresh():
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(whole, place)
+
+fresh()
+code, said = run(words)
+assert code == 0, said
+total, modules = json.loads(said.splitlines()[-1])
+listing = ["runs", "list", place, "--quiet"]
+for name in [*modules, *json.loads(run(listing)[1].splitlines()[-1])[1]]:
+    with contextlib.suppress(ImportError):  # Children that are forked from now on find it loaded.
+        importlib.import_module(name)
+found = []
+for moment in sorted({1 + round(i * (total - 1) / (int(kills) - 1)) for i in range(int(kills))}):
+    fresh()
+    code, said = run(words, moment)
+    assert code == -signal.SIGKILL, f"not killed at {moment}: {said}"
+    code, said = run(words)
+    if code:
+        found.append(f"killed before event {moment} of {total}: {said.strip()[-300:]}")
+    # A file's own partial inside what is whole is harmless: the next writing replaces it.
+    folders = [name for _, names, _ in os.walk(place) for name in names]
+    if left := [name for name in folders if name.endswith((".partial", ".new"))]:
+        found.append(f"killed before event {moment} of {total}: left {left}")
+    if run(listing)[0]:
+        found.append(f"killed before event {moment} of {total}: runs list")
+print(json.dumps([total, found]))
 """
-"""Runs a command line and kills itself before the AT-th change of a file below ROOT."""
+"""Runs a command line in children that kill themselves before a change of a file below a folder, and again.
+
+Its words are a folder, where to copy this for each kill, how many kills to spread over the command's
+writing, and the command line. It prints the changes of files, and what did not go through after a kill.
+"""
 VERBS = {
     "phantom": "phantom {}/out --patients 4 --tiles 2 --size 16 --seed 3",
     "import": "import {}/images {}/out --size 16 --workers 1",
@@ -79,42 +122,15 @@ def whole(tmp_path_factory) -> Path:
     return root
 
 
-def started(place: Path, line: str, at: int) -> subprocess.CompletedProcess[str]:
-    words = line.replace("{}", str(place)).split()
-    environment = os.environ | {"ROOT": str(place), "AT": str(at)}
-    return subprocess.run(
-        [sys.executable, "-c", KILLED_AT, *words, "--quiet"], env=environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-
-
 def failures(verb: str, kills: int, whole: Path, place: Path) -> list[str]:
     """What did not go through after each of `kills` kills, spread over the command's writing."""
-    line, found = VERBS[verb], []
-    fresh(whole, place)
-    first = started(place, line, 0)
-    assert first.returncode == 0, first.stderr
-    events = int(first.stdout.rpartition("EVENTS ")[2])
-    moments = sorted({1 + round(i * (events - 1) / (kills - 1)) for i in range(kills)})
-    for at in moments:
-        fresh(whole, place)
-        killed = started(place, line, at)
-        assert killed.returncode == -signal.SIGKILL, f"not killed at {at}: {killed.stderr}"
-        again = started(place, line, 0)
-        if again.returncode:
-            found.append(f"killed before event {at} of {events}: {again.stderr.strip()[-300:]}")
-        # A file's own partial inside what is whole is harmless: the next writing replaces it.
-        left = [p.name for p in place.rglob("*") if p.is_dir() and p.name.endswith((".partial", ".new"))]
-        if left:
-            found.append(f"killed before event {at} of {events}: left {left}")
-        if cli.run(["runs", "list", str(place), "--quiet"]) != 0:
-            found.append(f"killed before event {at} of {events}: runs list")
+    line = [*VERBS[verb].replace("{}", str(place)).split(), "--quiet"]
+    words = [sys.executable, "-c", KILLED, str(whole), str(place), str(kills), *line]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    changes, found = json.loads(done.stdout.splitlines()[-1])
+    assert changes >= kills
     return found
-
-
-def fresh(whole: Path, place: Path) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(whole, place)
 
 
 @pytest.mark.parametrize("verb", QUICK)

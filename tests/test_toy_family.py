@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,23 +29,26 @@ class Rules:
 PACKAGE = Path(__file__).parent / "toy_family"
 
 
-@pytest.fixture(autouse=True)
-def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(PACKAGE)
+@pytest.fixture(scope="module", autouse=True)
+def _installed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PACKAGE)
+        yield
 
 
 def _run(*words: object) -> None:
     assert cli.run([*map(str, words), "--quiet"]) == 0, words
 
 
-@pytest.fixture
-def trained(stripes, tmp_path: Path) -> tuple[Dataset, Path]:
-    data = stripes(n=240)
+@pytest.fixture(scope="module")
+def trained(module_stripes, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Path]:
+    """A Dataset and a generator of it, which no test changes."""
+    data, run = module_stripes(n=120), tmp_path_factory.mktemp("trained") / "run"
     _run(
-        "train", "generator", data.path, tmp_path / "run", "--family", "gaussian", "--kimg", 3,
-        "--options", "training.lr=0.1", "schedule.validate=40", "schedule.log_kimg=0.5",
+        "train", "generator", data.path, run, "--family", "gaussian", "--kimg", 2,
+        "--options", "training.lr=0.1", "schedule.validate=20", "schedule.log_kimg=0.5",
     )  # fmt: skip
-    return data, tmp_path / "run"
+    return data, run
 
 
 def test_the_whole_chain_on_the_command_line(trained: tuple[Dataset, Path], tmp_path: Path) -> None:
@@ -54,7 +58,7 @@ def test_the_whole_chain_on_the_command_line(trained: tuple[Dataset, Path], tmp_
     assert opened.config["config"]["training"] == {"batch": 12, "lr": 0.1}
     assert "--family gaussian" in opened.config["command"]["repeat"]
     assert {"kimg", "loss", "variety", "kid_val"} <= set(opened.metrics().columns)
-    _run("generate", run, tmp_path / "made", "-n", 80)
+    _run("generate", run, tmp_path / "made", "-n", 40)
     made = Dataset.open(tmp_path / "made")
     assert made.array_names() == ["y"]  # z is as large as an image, so the seed is kept in its place.
     means = [made.pixels.read(np.flatnonzero(made.y()[:, k] > 0)).mean((0, 3)) for k in (0, 1)]

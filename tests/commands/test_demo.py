@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from plenish import cli
+from plenish.commands import demo
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.runs import Run
@@ -38,7 +40,7 @@ def _demo(data: Path, out: Path, *more: str) -> int:
         "--size",
         "16",
         "--kimg",
-        "0.3",
+        "0.1",
         "--seeds",
         "1",
         "--quiet",
@@ -49,18 +51,26 @@ def _demo(data: Path, out: Path, *more: str) -> int:
 SMALL = """
 family: flow
 network: {width: 16, max_width: 16, levels: 2}
-training: {batch: 32}
-schedule: {validate: 20}
+training: {batch: 16}
+schedule: {validate: 4}
 """
 
 
+@pytest.fixture
+def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a demo score with few resamples, and train the classifiers of its study for some steps."""
+    monkeypatch.setattr(demo, "run_study", functools.partial(demo.run_study, steps=5, resamples=100))
+    monkeypatch.setattr(demo, "score", functools.partial(demo.score, resamples=20))
+
+
+@pytest.mark.usefixtures("short_steps")
 @pytest.mark.parametrize(
     ("parts", "recipe"), [pytest.param(("",), None, marks=pytest.mark.slow), (("train", "test"), SMALL)]
 )
 def test_on_class_folders_also_without_val(
     tmp_path: Path, parts: tuple[str, ...], recipe: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, how = _pictures(tmp_path / "pictures", n=80, parts=parts), ["--domain", "radiology"]
+    data, how = _pictures(tmp_path / "pictures", n=60, parts=parts), ["--domain", "radiology"]
     if recipe:
         (tmp_path / "small.yaml").write_text(recipe)
         how += ["--recipe", str(tmp_path / "small.yaml")]
@@ -71,7 +81,9 @@ def test_on_class_folders_also_without_val(
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "class 0" in page
     before = (tmp_path / "out" / "study" / "cells" / "real-seed0.json").stat().st_mtime_ns
-    shutil.rmtree(tmp_path / "out" / "score")
+    shutil.rmtree(tmp_path / "out" / "profile")
+    (tmp_path / "out" / "report.html").unlink()
+    scored = (tmp_path / "out" / "score" / "score.json").stat().st_mtime_ns
     for folder in ("generator", "study"):  # Neither may mirror a radiograph.
         assert Run.open(tmp_path / "out" / folder).config["config"]["domain"] == "radiology"
     augment = Run.open(tmp_path / "out" / "generator").config["config"]["augment"]
@@ -79,7 +91,9 @@ def test_on_class_folders_also_without_val(
     assert _demo(data, tmp_path / "out", *how, "--domain", "text") == 2
     assert "a demo with another domain" in capsys.readouterr().err
     assert _demo(data, tmp_path / "out", *how) == 0  # only what is missing is done again
-    assert (tmp_path / "out" / "score" / "score.json").exists()
+    assert (tmp_path / "out" / "profile" / "profile.json").exists()
+    assert (tmp_path / "out" / "report.html").exists()
+    assert (tmp_path / "out" / "score" / "score.json").stat().st_mtime_ns == scored
     assert len(list((tmp_path / "out" / "study" / "cells").glob("*.json"))) == 5
     assert (tmp_path / "out" / "study" / "cells" / "real-seed0.json").stat().st_mtime_ns == before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from plenish.commands.train_queue import train_queue
 from plenish.errors import InputError
 from plenish.options import read_options
 from plenish.runs import Run
+from plenish.training import queue
 
 COMMON = {
     "kind": "autoencoder-queue",
@@ -34,19 +36,28 @@ def _file(tmp_path: Path, variants: dict, **more: object) -> str:
 @pytest.fixture
 def in_this_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[], None]:
-    """From its call on, variants are trained here, which saves loading torch."""
+) -> Callable[..., None]:
+    """From its call on, all variants but those named are trained here, which saves loading torch."""
 
-    def wait_for(command: list[str]) -> tuple[int, str]:
-        code = cli.run(command[command.index("train") :])
-        return code, capsys.readouterr().err.strip()
+    def patch(*but: str) -> None:
+        def wait_for(command: list[str]) -> tuple[int, str]:
+            words = command[command.index("train") :]
+            if Path(words[3]).name in but:
+                return in_a_process(command)
+            code = cli.run(words)
+            said = capsys.readouterr().err.strip()
+            return code, said if code else ""
 
-    return lambda: monkeypatch.setattr("plenish.training.queue.wait_for", wait_for)
+        in_a_process = queue.wait_for
+        monkeypatch.setattr(queue, "wait_for", wait_for)
+
+    return patch
 
 
 def test_a_variant_that_fails_stops_no_other_and_is_tried_again(
-    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_this_process: Callable[[], None]
+    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_this_process: Callable[..., None]
 ) -> None:
+    in_this_process("broken")
     data = stripes()
     variants = {
         "broken": {"network": {"latent_features": 4}, "training": {"batch": 500}},
@@ -54,8 +65,7 @@ def test_a_variant_that_fails_stops_no_other_and_is_tried_again(
     }
     words = [_file(tmp_path, variants), str(data.path), str(tmp_path / "q"), "--quiet", "--threads", "1"]
     assert cli.run(["train", "queue", *words]) == 0
-    out = capsys.readouterr().out
-    assert "--batch 500 is more than the 36 images" in out
+    assert "--batch 500 is more than the 36 images" in capsys.readouterr().out
     rows = {row["variant"]: row for row in csv.DictReader((tmp_path / "q" / "results.csv").open())}
     assert rows["broken"]["state"] == "failed"
     assert rows["one"]["state"] == "complete"
@@ -72,6 +82,11 @@ def test_a_variant_that_fails_stops_no_other_and_is_tried_again(
     values = [row["val_mse"] for row in made.rows]
     assert values == sorted(values)
     assert made.summary()["failed"] == []
+
+
+def test_a_process_is_waited_for() -> None:
+    assert queue.wait_for([sys.executable, "-c", "print('done')"]) == (0, "")
+    assert queue.wait_for([sys.executable, "-c", "raise SystemExit('plenish: no')"]) == (1, "no")
 
 
 def test_a_queue_in_which_every_variant_fails_has_failed(

@@ -476,7 +476,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
         pytest.skip("no ps to look with")
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    for _ in range(100):
+    for _ in range(1200):
         if not any(alive(pid) for pid in found):
             break
         time.sleep(0.1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.latent.test_counterfactual import model, space, trained  # noqa: F401
+from tests.latent.test_counterfactual import model, space, trained, trained_once  # noqa: F401
 
 from plenish import files
 from plenish.commands.anonymise import anonymise

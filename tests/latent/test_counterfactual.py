@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from plenish import files
+from plenish import files, settings
 from plenish.commands.counterfactual import counterfactual
 from plenish.commands.train_classifier import train_classifier_run
 from plenish.commands.train_generator import train_gan
@@ -221,14 +222,20 @@ def test_no_encoder_is_trained_where_latents_are_as_large_as_images(space, monke
     assert (found.error < 1e-5).all()
 
 
+@pytest.fixture(scope="module")
+def trained_once(module_stripes) -> Path:
+    data = module_stripes()
+    home = data.path.parent
+    with settings.use(quiet=True):
+        train_gan(data.path, home / "gan", recipe="dcgan", kimg=0.1, batch=8, width=4, validation=False)
+        train_classifier_run(data.path, home / "classifier", how=ClassifierConfig(steps=20, batch=16))
+    return home
+
+
 @pytest.fixture
-def trained(stripes, tmp_path: Path) -> Path:
+def trained(trained_once: Path, tmp_path: Path) -> Path:
     """Runs of a tiny generator and a classifier of stripes, beside their Dataset."""
-    data = stripes()
-    train_gan(data.path, tmp_path / "gan", recipe="dcgan", kimg=0.1, batch=8, width=4, validation=False)
-    how = ClassifierConfig(steps=20, batch=16)
-    train_classifier_run(data.path, tmp_path / "classifier", how=how)
-    return tmp_path
+    return Path(shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True))
 
 
 def test_the_verb_writes_what_turned_and_refuses_what_is_already_so(trained, stripes):

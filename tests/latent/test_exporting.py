@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from plenish import cli, files
+from plenish import cli, files, settings
 from plenish.commands.export_model import export_model
 from plenish.commands.generate import generate
 from plenish.commands.train_generator import train_gan
@@ -26,18 +26,14 @@ from plenish.training.model_files import load_exported
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 
 
-@pytest.fixture
-def trained(stripes, tmp_path: Path) -> Run:
-    return train_gan(
-        stripes().path,
-        tmp_path / "run",
-        recipe="dcgan",
-        kimg=0.2,
-        batch=10,
-        checkpoint_kimg=0.1,
-        validation=False,
-        options=TINY,
-    )
+@pytest.fixture(scope="module")
+def trained(module_stripes, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A generator that no test changes."""
+    with settings.use(quiet=True):
+        return train_gan(
+            module_stripes().path, tmp_path_factory.mktemp("trained") / "run", recipe="dcgan", kimg=0.04,
+            batch=10, checkpoint_kimg=0.02, validation=False, options=TINY,
+        )  # fmt: skip
 
 
 def test_weights_alone_make_the_same_dataset(trained: Run, tmp_path: Path) -> None:

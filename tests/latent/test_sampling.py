@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from plenish import cli, files
+from plenish import cli, files, settings
 from plenish.commands.generate import generate
 from plenish.commands.train_generator import train_gan
 from plenish.datasets.dataset import Dataset
@@ -19,19 +20,15 @@ from plenish.runs import Run
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 
 
-@pytest.fixture
-def trained(stripes, tmp_path: Path) -> tuple[Path, Run]:
-    data = stripes()
-    run = train_gan(
-        data.path,
-        tmp_path / "run",
-        recipe="dcgan",
-        kimg=0.2,
-        batch=10,
-        checkpoint_kimg=0.1,
-        validation=False,
-        options=TINY,
-    )
+@pytest.fixture(scope="module")
+def trained(module_stripes, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    """A Dataset and a generator of it, which no test changes."""
+    data = module_stripes()
+    with settings.use(quiet=True):
+        run = train_gan(
+            data.path, tmp_path_factory.mktemp("trained") / "run", recipe="dcgan", kimg=0.02, batch=10,
+            validation=False, options=TINY,
+        )  # fmt: skip
     return data.path, run
 
 
@@ -96,12 +93,12 @@ def test_refusals_leave_nothing(trained: tuple[Path, Run], tmp_path: Path, optio
 
 
 def test_a_run_trained_on_other_rows_is_refused(trained: tuple[Path, Run], tmp_path: Path) -> None:
-    path = trained[1].path / "config.json"
-    config = files.read_record(path)
+    run = shutil.copytree(trained[1].path, tmp_path / "run")
+    config = files.read_record(run / "config.json")
     config["data"]["part"] = "test"
-    files.write_record(path, config)
+    files.write_record(run / "config.json", config)
     with pytest.raises(InputError, match="test rows"):
-        generate(trained[1].path, tmp_path / "made", 5)
+        generate(run, tmp_path / "made", 5)
 
 
 def test_truncation_zero_gives_the_mean_image(trained: tuple[Path, Run], tmp_path: Path) -> None:
@@ -138,8 +135,8 @@ def test_an_image_depends_on_its_number_and_the_seed_alone(family: str) -> None:
 @pytest.fixture
 def styled(stripes, tmp_path: Path) -> Run:
     return train_gan(
-        stripes().path, tmp_path / "run", recipe="small-stylegan2", kimg=0.1, batch=10, checkpoint_kimg=0.1,
-        validation=False, options=[*TINY, "network.w_dim=12"],
+        stripes().path, tmp_path / "run", recipe="small-stylegan2", kimg=0.02, batch=10, validation=False,
+        options=[*TINY, "network.w_dim=12"],
     )  # fmt: skip
 
 

@@ -216,8 +216,10 @@ def test_features_tell_left_from_right_where_the_domain_does(
         data = make_dataset(
             tmp_path / str(name), pixels, rows, LabelSchema("categorical", ("a", "b")), **extra
         )
+        hashes.append(domain_extractor(data, config=SHORT).hash)
+        if name not in ("natural", "radiology"):
+            continue
         extractor = domain_extractor(data, config=DomainConfig(side=32, steps=60))
-        hashes.append(extractor.hash)
         up, down = (extractor(pixels[rises == side]) for side in (True, False))
         within = np.sqrt(up.var(0).sum() + down.var(0).sum())
         apart[name] = np.linalg.norm(up.mean(0) - down.mean(0)) / within

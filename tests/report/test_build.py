@@ -66,6 +66,7 @@ def read(path: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.usefixtures("words_of_charts")
 def test_whole_report_from_score_and_study_alone(work: Work, tmp_path: Path) -> None:
     report = write_report(tmp_path / "r.html", score=work.score, study=work.study)
     page = read(report.path)
@@ -140,6 +141,7 @@ def test_everything_from_outside_is_escaped(nasty: Work, tmp_path: Path) -> None
     assert title in page.text
 
 
+@pytest.mark.usefixtures("words_of_charts")
 def test_phantoms_are_called_phantoms(nasty: Work, work: Work, tmp_path: Path) -> None:
     assert read(write_report(tmp_path / "a.html", data=nasty.data.path).path).is_phantom
     assert not read(write_report(tmp_path / "b.html", data=work.data.path).path).is_phantom
@@ -150,6 +152,7 @@ def test_phantoms_are_called_phantoms(nasty: Work, work: Work, tmp_path: Path) -
     assert read(write_report(tmp_path / "c.html", score=tmp_path / "score").path).is_phantom
 
 
+@pytest.mark.usefixtures("words_of_charts")
 @pytest.mark.parametrize(
     ("part", "section", "absent"),
     [
@@ -170,6 +173,7 @@ def test_any_part_alone_makes_a_report(
     assert absent not in shown
 
 
+@pytest.mark.usefixtures("words_of_charts")
 def test_a_score_outlives_its_datasets(work: Work, tmp_path: Path) -> None:
     content = files.read_record(work.score / "score.json")
     content["real"]["path"] = content["synthetic"]["path"] = str(tmp_path / "gone")
@@ -180,6 +184,7 @@ def test_a_score_outlives_its_datasets(work: Work, tmp_path: Path) -> None:
     assert str(content["real"]["n_test"]) in page.text
 
 
+@pytest.mark.usefixtures("words_of_charts")
 def test_what_could_not_be_measured_is_left_out(work: Work, tmp_path: Path) -> None:
     score = files.read_record(work.score / "score.json")
     for row in score["scores"]:
@@ -200,6 +205,7 @@ def test_what_could_not_be_measured_is_left_out(work: Work, tmp_path: Path) -> N
         assert "interval" not in read(write_own_report(tmp_path, "study")).text.replace("no interval", "")
 
 
+@pytest.mark.usefixtures("words_of_charts")
 def test_each_verb_writes_its_report_into_its_own_folder_again_and_again(work: Work, tmp_path: Path) -> None:
     for kind in ("score", "study", "run"):
         folder = tmp_path / kind
@@ -315,6 +321,7 @@ def test_a_run_of_a_classifier_has_pages_of_its_own(tmp_path: Path) -> None:
     assert not (tmp_path / "r.html").exists()
 
 
+@pytest.mark.usefixtures("words_of_charts")
 def test_a_prolonged_run_is_told_by_its_last_schedule(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_data(tmp_path / "data", ("a", "b")))
     run.update_status(kimg=50.0, schedule={"kimg": 80.0})
@@ -322,6 +329,7 @@ def test_a_prolonged_run_is_told_by_its_last_schedule(tmp_path: Path) -> None:
     assert re.search(r"\b50 thousand .* 80 thousand", text)
 
 
+@pytest.mark.usefixtures("words_of_charts")
 def test_a_diverged_run_is_reported_with_its_state_and_message(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_data(tmp_path / "data", ("a", "b")), lines=3, pictures=0)
     message = "loss_d was not finite at 2.1 kimg"

@@ -25,6 +25,7 @@ GROWING = [
 PLAIN = ["network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.sample_kimg=0.02"]
 
 
+@pytest.mark.usefixtures("words_of_charts")
 def test_a_page_of_two_methods(stripes: Any, tmp_path: Path) -> None:
     data = stripes(size=16)
     how = {"validation": False, "batch": 4}

@@ -20,7 +20,7 @@ from plenish.study.config import StudyConfig
 from plenish.study.experiment import run_study
 from plenish.study.summaries import Study
 
-FAST: dict[str, Any] = {"steps": 30, "batch": 32, "resamples": 200}
+FAST: dict[str, Any] = {"steps": 4, "batch": 32, "resamples": 100}
 
 
 def study(
@@ -43,7 +43,7 @@ def test_held_back_real_images_help(make_real: Any, make_synthetic: Any, tmp_pat
     result = study(
         real, tmp_path / "study", synthetic=make_synthetic("more", real, n=400),
         arms=("real", "real+synthetic@20"),
-        seeds=3, **{**FAST, "steps": 100},
+        seeds=3, **{**FAST, "steps": 35, "resamples": 200},
     )  # fmt: skip
     assert _row(result, "verdicts", "real+synthetic@20")["verdict"] == "helps"
     main = {"arm": "real+synthetic@20", "real": True, "verdict": "helps"}
@@ -56,7 +56,7 @@ def test_noise_with_random_labels_hurts(make_real: Any, make_synthetic: Any, tmp
     real = make_real(train=200)
     result = study(
         real, tmp_path / "study", synthetic=make_synthetic("noise", real, n=200, noise=True), seeds=3,
-        arms=("real", "synthetic"), **{**FAST, "steps": 80},
+        arms=("real", "synthetic"), **{**FAST, "steps": 30, "resamples": 200},
     )  # fmt: skip
     assert _row(result, "verdicts", "synthetic")["verdict"] == "hurts"
     assert _row(result, "summary", "synthetic")["mean"] == pytest.approx(0.5, abs=0.12)
@@ -65,8 +65,9 @@ def test_noise_with_random_labels_hurts(make_real: Any, make_synthetic: Any, tmp
 
 def test_a_placebo_of_the_same_images_is_no_evidence(make_real: Any, tmp_path: Path) -> None:
     result = study(
-        make_real(), tmp_path / "study", arms=("real", "duplicate"), seeds=3, **{**FAST, "steps": 30}
-    )
+        make_real(), tmp_path / "study", arms=("real", "duplicate"), seeds=3,
+        **{**FAST, "steps": 15, "resamples": 200},
+    )  # fmt: skip
     assert _row(result, "verdicts", "duplicate")["verdict"] == "no evidence"
     assert result.content["verdict"] is None
 
@@ -98,8 +99,8 @@ def test_a_study_grows_and_runs_no_cell_twice(make_real: Any, make_synthetic: An
     now = {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     assert len(now) == 12
     assert all(now[name] == time for name, time in first.items())
-    with pytest.raises(InputError, match="steps was 30 and is now 31"):
-        study(real, out, synthetic=synthetic, seeds=2, **{**FAST, "steps": 31})
+    with pytest.raises(InputError, match="steps was 4 and is now 5"):
+        study(real, out, synthetic=synthetic, seeds=2, **{**FAST, "steps": 5})
     with pytest.raises(InputError, match=f"{out} .*synthetic"):
         study(real, out, synthetic=make_synthetic("other", real, seed=5), seeds=2, **FAST)
     assert {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == now
@@ -110,7 +111,7 @@ def test_interrupted_and_gone_on_with_equals_never_stopped(
 ) -> None:
     from plenish.study import cells
 
-    real, options = make_real(), {"arms": ("real", "oversample"), "seeds": 2, **FAST, "steps": 20}
+    real, options = make_real(), {"arms": ("real", "oversample"), "seeds": 2, **FAST}
     with settings.use(precision="float32"):
         whole = study(real, tmp_path / "whole", **options)
         genuine, count = cells.run_cell, iter(range(100))
@@ -148,7 +149,7 @@ def test_arms_share_steps_and_initial_weights_and_get_what_they_name(
     )
     result = study(
         real, tmp_path / "s", synthetic=make_synthetic("fake", real, n=60), arms=arms, seeds=1,
-        **{**FAST, "steps": 3, "resamples": 100},
+        **{**FAST, "steps": 3},
     )  # fmt: skip
     cells = {cell["arm"]: cell for cell in result.content["cells"]}
     assert {cell["steps"] for cell in cells.values()} == {3}
@@ -163,7 +164,7 @@ def test_arms_share_steps_and_initial_weights_and_get_what_they_name(
     }
     assert found == expected
     # A cell depends on its own arm and seed only, not on which other arms the study has.
-    alone = study(real, tmp_path / "alone", arms=("real",), seeds=1, **{**FAST, "steps": 3, "resamples": 100})
+    alone = study(real, tmp_path / "alone", arms=("real",), seeds=1, **{**FAST, "steps": 3})
     assert alone.content["cells"][0]["metrics"] == cells["real"]["metrics"]
 
 
@@ -173,7 +174,7 @@ def test_the_record_is_complete_and_the_test_part_counted(
     real = make_real(group=4)
     result = commands.run_study(
         real, tmp_path / "study", synthetic=make_synthetic("fake", real), seeds=2,
-        arms=("real", "real+synthetic"), **{**FAST, "steps": 10},
+        arms=("real", "real+synthetic"), **FAST,
     )  # fmt: skip
     content = json.loads((tmp_path / "study" / "study.json").read_text())
     assert content["kind"] == "study"

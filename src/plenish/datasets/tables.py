@@ -22,6 +22,8 @@ from plenish.errors import InputError
 from plenish.wording import plural
 
 Cells = Literal["boolean", "integer", "float", "text"]
+_WORTH_THREADS = 2**20
+"""Bytes of a table from which on several threads read it sooner than one."""
 
 
 def write_rows(
@@ -76,7 +78,7 @@ def cells_of(kind: pa.DataType) -> Cells | None:
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     """A table that Plenish wrote, or some of its columns; InputError where the file is damaged."""
     with files.reading(path):
-        return pq.read_table(path, columns=columns)
+        return pq.read_table(path, columns=columns, use_threads=path.stat().st_size > _WORTH_THREADS)
 
 
 def open_rows(parts: Sequence[Path]) -> ds.Dataset:
