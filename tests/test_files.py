@@ -33,6 +33,20 @@ def test_what_the_same_command_has_made_is_told_from_another_folder(tmp_path: Pa
         assert (tmp_path / name).exists()
 
 
+def test_a_file_that_is_missing_of_what_was_made_is_named(tmp_path: Path) -> None:
+    with files.atomic_dir(tmp_path / "out", {"a": 1}) as folder:
+        (folder / "inner").mkdir()
+        for name in ("table", "page", "inner/one", "inner/two"):
+            (folder / name).write_text("1")
+    for gone, told in (("inner/one", "1 file is"), ("page", "page is")):
+        (tmp_path / "out" / gone).unlink()
+        with pytest.raises(InputError, match=told), files.atomic_dir(tmp_path / "out", {"a": 1}):
+            pass
+        with pytest.raises(InputError, match="already exists"), files.atomic_dir(tmp_path / "out", {"a": 2}):
+            pass
+    assert (tmp_path / "out" / "table").exists()
+
+
 def test_killed_between_the_last_two_renamings(tmp_path: Path) -> None:
     partial = tmp_path / "out.partial"
     with files.atomic_dir(tmp_path / "out", {"a": 1}, resumable=True) as folder:

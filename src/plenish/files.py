@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from plenish import invocation
 from plenish.errors import AlreadyMade, InputError, first_line
+from plenish.wording import agree
 
 RESUME_HINT = "the same command resumes it"
 CHECKSUM = "checksum"
@@ -27,6 +28,8 @@ _MADE = ".plenish.json"
 MARKERS = (_MARKER, _MADE)
 """Files that `atomic_dir` writes for itself."""
 _UNBORN = ".new"
+_NAMED = 100
+"""Names of files that the marker of a folder keeps."""
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -342,6 +345,11 @@ def atomic_dir(
     wanted = config_hash(config)
     made = {"config": wanted, "command": _command(besides)}
     if _is_made(out, made):
+        if lacking := _lacking(out):
+            raise InputError(
+                f"{out} was made by the same command, and {lacking} missing; restore that, or remove {out} "
+                "to make it again."
+            )
         raise AlreadyMade(f"{out} is there: the same command has made it; remove it to make it again.", out)
     refuse_existing(out)
     with reporting_disk(out):
@@ -350,7 +358,7 @@ def atomic_dir(
             try:
                 with resumable_from(lambda: resumable and _holds_work(partial)):
                     yield partial
-                    write_json(partial / _MADE, {**made, "files": _count(partial)})
+                    write_json(partial / _MADE, {**made, **_contents(partial)})
                     (partial / _MARKER).unlink()
                     partial.rename(out)
                 flush_folder(out.parent)
@@ -362,15 +370,21 @@ def atomic_dir(
 
 
 def _is_made(out: Path, wanted: Mapping[str, str | None]) -> bool:
-    """Whether a folder was made by the command at work, from this configuration, and holds what it held."""
-    with contextlib.suppress(InputError, OSError, TypeError, KeyError):
+    """Whether a folder was made by the command at work, from this configuration."""
+    with contextlib.suppress(InputError, OSError, TypeError):
         made = read_json(out / _MADE)
-        return (
-            isinstance(made, dict)
-            and {key: made.get(key) for key in wanted} == wanted
-            and _count(out) >= made["files"]
-        )
+        return isinstance(made, dict) and {key: made.get(key) for key in wanted} == wanted
     return False
+
+
+def _lacking(out: Path) -> str:
+    """Which files a folder held when it was made and lacks now, with the verb; empty where it holds all."""
+    made, there = read_json(out / _MADE), _contents(out)
+    for name in made.get("names", ()):
+        if not (out / name).is_file():
+            return f"{name} is"
+    missing = made.get("files", 0) - there["files"]
+    return agree(missing, "file", "is", "are") if missing > 0 else ""
 
 
 def _command(besides: Collection[str]) -> str | None:
@@ -384,9 +398,11 @@ def _command(besides: Collection[str]) -> str | None:
     return config_hash({"verb": call["verb"], "options": options})
 
 
-def _count(folder: Path) -> int:
-    """How many files a folder holds, without the markers."""
-    return sum(name not in MARKERS for *_, names in os.walk(folder) for name in names)
+def _contents(folder: Path) -> dict[str, Any]:
+    """How many files a folder holds, without the markers, and the names of those that lie in no other."""
+    top = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in MARKERS)
+    count = sum(name not in MARKERS for *_, names in os.walk(folder) for name in names)
+    return {"files": count, "names": top[:_NAMED]}
 
 
 def tree_hash(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -19,6 +20,8 @@ from plenish.commands.train_classifier import train_classifier_run
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
+from plenish.metrics.caveats import Caveat
+from plenish.report.attack_words import FLAGS
 
 FEW = ["--eps", "0", "2/255", "64/255", "--attacks", "noise", "fgsm", "pgd", "--no-corruptions"]
 QUICK = [*FEW, "--images", "12", "--device", "cpu", "--precision", "float32", "--threads", "1", "--quiet"]
@@ -157,6 +160,10 @@ def test_a_radius_that_is_not_attacked_is_named_as_typed(capsys: pytest.CaptureF
         ["run", "data", "--eps"],
         ["run", "data", "--at", "3/255", "--fail-under", "0.4"],
         ["run", "data", "--at", "small"],
+        ["run", "data", "--at", "nan", "--fail-under", "0.4"],
+        ["run", "data", "--at", "inf"],
+        ["run", "data", "--fail-under", "nan"],
+        ["run", "data", "--attacks", "noise", "--fail-under", "0.4"],
         ["run", "data", "--fail-under", "40"],
         ["run", "data", "--attacks", "pdg"],
         ["run", "data", "--attacks"],
@@ -172,6 +179,13 @@ def test_a_radius_that_is_not_attacked_is_named_as_typed(capsys: pytest.CaptureF
         ["data/dataset.json", "data"],
         ["direction.pt", "larger", "--weights", "direction.pt"],
         ["direction.pt", "data", "--std", "0"],
+        ["direction.pt", "data", "--std", "nan"],
+        ["direction.pt", "data", "--std", "inf"],
+        ["direction.pt", "data", "--mean", "nan"],
+        ["direction.pt", "data", "--mean", "0.5", "0.5", "inf"],
+        ["direction.pt", "data", "--mean", "127", "--std", "50"],
+        ["direction.pt", "data", "--mean", "-0.1"],
+        ["timm:resnet18", "data", "--weights", "direction.pt", "--std", "nan"],
         ["run"],
     ],
     ids=" ".join,
@@ -183,6 +197,58 @@ def test_what_cannot_be_used_is_one_sentence(words: list[str], capsys: pytest.Ca
     assert said.startswith("plenish: ")
     assert "Traceback" not in said
     assert not list(Path.cwd().glob("refused*"))
+
+
+def test_a_control_alone_is_said_to_be_no_attack(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["direction.pt", "data", *QUICK, "--attacks", "noise", "--out", "control"]
+    assert cli.run(["attack", *words, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert "no attack tried succeeded" not in said["found"]
+    content = files.read_record(Path("control/attack.json"))
+    told = str(Caveat("controls-alone"))
+    assert "controls-alone" in [caveat["code"] for caveat in content["caveats"]]
+    assert told in said["caveats"]
+    assert told in Path("control/attack.html").read_text(encoding="utf-8")
+    log = json.loads(Path("control/attack.sarif").read_text(encoding="utf-8"))
+    notes = log["runs"][0]["invocations"][0]["toolExecutionNotifications"]
+    assert "controls-alone" in [note["descriptor"]["id"] for note in notes]
+    assert cli.run(["attack", *words, "--fail-under", "0.4"]) == 2  # Of a result that is there, too.
+
+
+def test_a_file_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["direction.pt", "data", "--out", "holed", "--attacks", "fgsm"]
+    assert run(*words) == 0
+    Path("holed/gallery.npz").unlink()
+    assert run(*words) == 2
+    assert "gallery.npz" in capsys.readouterr().err
+
+
+def test_a_failed_check_is_told_with_its_number(capsys: pytest.CaptureFixture[str]) -> None:
+    def saturated(images: torch.Tensor) -> torch.Tensor:
+        across = images.diff(dim=3).abs().mean(dim=(1, 2, 3))
+        return 1e6 * torch.stack([across, images.diff(dim=2).abs().mean(dim=(1, 2, 3))], dim=1)
+
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.trace(saturated, torch.rand(2, 3, 16, 16)).save("saturated.pt")
+    assert run("saturated.pt", "data", "--out", "saturated", "--json") == 0
+    said = next(one for one in json.loads(capsys.readouterr().out)["failed"] if "softmax" in one)
+    assert "100.0\u00a0%" in said
+    assert FLAGS["softmax"].title not in said
+    assert said.endswith(FLAGS["softmax"].advice)
+    page = Path("saturated/attack.html").read_text(encoding="utf-8")
+    assert FLAGS["softmax"].failed in page
+
+
+def test_the_python_of_the_docs_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net").symlink_to(home / "run")
+    (tmp_path / "tiles").symlink_to(home / "data")
+    page = Path(__file__).parents[2] / "docs" / "robustness.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) > 1
+    with settings.use(quiet=True, threads=1, precision="float32", device="cpu"):
+        for block in blocks:
+            exec(compile(block, str(page), "exec"), {})
 
 
 def test_numbers_may_be_given_in_python(home: Path) -> None:

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.commands.giving_away import pictures, synthetic_dataset
 from torch import Tensor
 
 from plenish import cli
@@ -18,6 +20,7 @@ from plenish.commands.train_classifier import train_classifier_run
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.latent.judges import open_classifier
+from plenish.metrics.caveats import Caveat
 from plenish.metrics.ensemble import fitted_ensemble
 from plenish.metrics.predict_config import PredictConfig
 from plenish.metrics.scorers import open_scorer
@@ -117,6 +120,10 @@ def test_a_hardened_run_and_a_plain_one_are_not_continued_as_the_other(stripes, 
         ({}, {"method": "mart", "cutmix": 1.0}, "--cutmix"),
         ({}, {"method": "none", "attack_steps": 3}, "--attack-steps"),
         ({}, {"method": "none", "step_size": 0.01}, "--step-size"),
+        ({}, {"step_size": 0}, "--step-size"),
+        ({}, {"step_size": "1.5"}, "--step-size"),
+        ({}, {"step_size": float("nan")}, "--step-size"),
+        ({}, {"eps": float("nan")}, "--eps"),
         ({}, {"method": "pgd", "awp_warmup": 0.5}, "--awp-warmup"),
         ({}, {"doping": ("50",)}, "--generated"),
         ({}, {"share": 0.7}, "--generated"),
@@ -129,6 +136,25 @@ def test_bad_requests_leave_nothing(stripes, tmp_path: Path, made: dict, more: d
     assert not (tmp_path / "run").exists()
 
 
+def test_few_generated_images_and_missing_classes_are_remarked(
+    clinic: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, labels = pictures(120, 50)
+    only = np.flatnonzero(np.array(labels) == labels[0])[:3]
+    few = synthetic_dataset(tmp_path / "few", clinic, x[only], [labels[i] for i in only])
+    made = harden(
+        clinic.path, tmp_path / "run", generated=few.path, method="fast", **QUICK | {"attack_steps": 1}
+    )
+    missing = [name for name in clinic.labels.names if name != labels[0]]
+    said = capsys.readouterr().err
+    for caveat in (
+        Caveat("few-generated", {"images": 3, "wanted": 6}),
+        Caveat("generated-without", {"classes": missing, "share": 0.7}),
+    ):
+        assert str(caveat) in made.status["caveats"]
+        assert str(caveat) in said
+
+
 def test_a_synthetic_dataset_in_the_place_of_the_real_one_is_told_its_option(
     honest: Dataset, tmp_path: Path
 ) -> None:
@@ -139,11 +165,14 @@ def test_a_synthetic_dataset_in_the_place_of_the_real_one_is_told_its_option(
 def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["harden", str(stripes().path), str(tmp_path / "run"), "--method", "fast", "--eps", "4/255"]
     words += ["--steps", "1", "--batch", "8", "--evaluations", "1", "--validation-steps", "1"]
+    words += ["--step-size", "1/255"]
     assert cli.run([*words, "--threads", "1", "--quiet", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["state"] == "complete"
     assert set(said["val"]) == {"balanced_accuracy", "robust_balanced_accuracy", "attack"}
     assert "4/255" in said["val"]["attack"]
+    config = Run.open(tmp_path / "run", "classifier").config["config"]
+    assert config["hardening"]["step_size"] == pytest.approx(1 / 255)
     assert cli.run(["runs", "show", str(tmp_path / "run"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["val"] == said["val"]

@@ -14,7 +14,7 @@ import pytest
 from fabricate_attack import CLASSES, GRID, content
 
 from plenish.report.attack_page import write_attack_page
-from plenish.report.attack_words import FLAGS, Gate, flag_words, held
+from plenish.report.attack_words import FLAGS, Gate, finding, flag_words, held
 from plenish.report.sarif import ACCURACY, sarif, write_sarif
 from plenish.robustness.radius import format_eps
 
@@ -124,6 +124,34 @@ def test_every_flag_has_words_that_say_what_to_do() -> None:
         assert words.meaning.endswith(".")
         assert words.advice.endswith(".")
     assert flag_words("never-heard-of").title == "Never heard of"
+    assert "ever heard of" in finding({"name": "never-heard-of", "values": {}})
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "number"),
+    [
+        ("iterative-beats-single-step", {"single_step": [9, 3], "iterative": [9, 6]}, "3 more"),
+        ("white-box-beats-black-box", {"only_black_box": [0, 4, 1]}, "4 images"),
+        ("noise-is-harmless", {"noise": [9, 8, 2]}, "7 of 9"),
+        ("reaches-chance", {"largest_change": 0.75, "chance": 0.5}, "75.0"),
+        ("monotone", {"iterative": [9, 2, 7]}, "5 more"),
+        ("converged", {"halfway": 0.5, "end": 0.25, "steps": 100}, "25.0"),
+        ("finite-logits", {"images": [0, 1]}, "1 image"),
+        ("gradients", {"zero": 0.5, "undefined": 0.0}, "50.0"),
+        ("gradients", {"path": False}, "none reaches"),
+        ("deterministic", {"repeated": 0.0, "alone": 0.25}, "0.25"),
+        ("softmax", {"probabilities": False, "certain": 0.75, "vanished": None}, "75.0"),
+        ("softmax", {"probabilities": True}, "probabilities"),
+        ("differentiable", {"zero_though_output_changes": 0.5}, "50.0"),
+        ("differentiable", {"path": False}, "no gradient"),
+        ("finite-differences", {"disagreement": 0.9}, "90"),
+    ],
+)
+def test_a_failed_check_is_a_finding_with_its_number(name: str, values: dict[str, Any], number: str) -> None:
+    said = finding({"name": name, "values": values})
+    assert said.startswith(FLAGS[name].failed + ": ")
+    assert number in said.partition(": ")[2]
+    assert finding({"name": name, "values": {}}) == FLAGS[name].failed
 
 
 def test_a_gate_is_at_the_largest_eps_unless_said_otherwise() -> None:

@@ -310,3 +310,26 @@ def test_images_of_other_channels_than_corruptions_suit_are_attacked() -> None:
     )  # fmt: skip
     assert found.content["corruptions"] == []
     assert found.gallery["originals"].shape[1:] == (SIZE, SIZE, 2)
+
+
+def test_a_radius_that_was_not_measured_has_no_worst_case() -> None:
+    images, labels, _ = near_grey()
+    found = evaluate(Linear(), (images, labels), eps=(1 / 255, 4 / 255), attacks=("fgsm",), corruptions=False)
+    assert found.worst(4 / 255)["eps"] == found.worst("4/255")["eps"] == found.worst(0.0156862)["eps"]
+    for asked in (2 / 255, "2/255", 8 / 255, float("nan"), -1 / 255, "far"):
+        with pytest.raises(InputError):
+            found.worst(asked)
+    with pytest.raises(InputError, match="1/255, 4/255"):
+        found.worst(2 / 255)
+
+
+def test_an_unknown_option_is_one_of_evaluate() -> None:
+    images, labels, _ = near_grey()
+    with pytest.raises(InputError, match="evaluate 'nomr'; did you mean 'norm'"):
+        evaluate(Linear(), (images, labels), nomr="l2")
+    with pytest.raises(InputError, match="fail_under"):
+        evaluate(Linear(), (images, labels), fail_under=0.2)
+    found = evaluate(
+        Linear(), (images, labels), names=None, attacks=("fgsm",), eps=1 / 255, corruptions=False
+    )
+    assert found.content["classifier"]["classes"] == ["0", "1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from plenish.errors import InputError
+from plenish.robustness.carlini_wagner import carlini_wagner
+from plenish.robustness.deepfool import deepfool
 from plenish.robustness.gradient_attacks import bim, fgsm, pgd, steps_of_pgd
 from plenish.robustness.losses import cross_entropy, margin
 from plenish.robustness.noise import random_noise
+from plenish.robustness.registry import ATTACKS as REGISTRY
+from plenish.robustness.registry import AttackSpec
+from plenish.robustness.square import square
 from plenish.robustness.threat import NORMS, Norm, lengths
 
 Attack = Callable[..., Tensor]
@@ -89,6 +95,19 @@ def test_without_a_radius_the_images_come_back_bit_for_bit(attack: Attack, norm:
     found = attack(MODEL, images, torch.zeros(3, dtype=torch.long), 0.0, norm=norm)
     assert torch.equal(found, images)
     assert found.data_ptr() != images.data_ptr()
+
+
+@pytest.mark.parametrize("attack", REGISTRY.values(), ids=list(REGISTRY))
+def test_a_function_is_attacked_as_a_module_is(attack: AttackSpec) -> None:
+    model, images, norm = linear(3), images_of(3), attack.norms[-1]
+    labels = predicted(model, images)
+    few = {"queries": 10} if attack.name == "square" else {}
+    wanted = attack.function(model, images, labels, 0.2, norm=norm, **few)
+    found = attack.function(lambda x: model(x), images, labels, 0.2, norm=norm, **few)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    if attack.name != "noise":
+        with pytest.raises(InputError, match="ndarray"):
+            attack.function(lambda x: model(x).detach().numpy(), images, labels, 0.2, norm=norm, **few)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -288,7 +307,10 @@ def test_more_draws_of_noise_fool_more() -> None:
 @pytest.mark.parametrize(
     ("attack", "options"),
     [(pgd, {"steps": 0}), (pgd, {"restarts": 0}), (pgd, {"keep": "first"}), (pgd, {"loss": "hinge"}),
-     (random_noise, {"kind": "pink"}), (fgsm, {"norm": "l1"})],
+     (random_noise, {"kind": "pink"}), (fgsm, {"norm": "l1"}),
+     (pgd, {"step_size": -0.1}), (pgd, {"step_size": math.nan}), (pgd, {"momentum": math.inf}),
+     (bim, {"step_size": math.nan}), (deepfool, {"overshoot": math.nan}), (square, {"share": math.nan}),
+     *((carlini_wagner, {"norm": "l2", name: math.nan}) for name in ("constant", "step_size", "confidence"))],
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused(attack: Attack, options: dict[str, Any]) -> None:
     with pytest.raises(InputError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -157,3 +159,11 @@ def test_training_learns_the_perturbation_that_is_known() -> None:
     ]
     gained = float((lead[1] - lead[0]).mean())
     assert 0.3 < gained <= 0.8 + 1e-5  # 4 · 0.1 in each of the two.
+
+
+@pytest.mark.parametrize("eps", [math.nan, -0.1, "far", 2.0, 0])
+def test_a_radius_is_read_as_everywhere(eps: Any) -> None:
+    typed: Any = "4/255"
+    assert AdvGANMethod("linf", typed).eps == 4 / 255
+    with pytest.raises(InputError):
+        AdvGANMethod("linf", eps)

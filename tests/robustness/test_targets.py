@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +41,19 @@ class Head(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images.reshape(images.shape[0], -1) @ self.weight
+
+
+class OfTwo(nn.Module):
+    """Takes two images at once and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = Head()
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.head(images.view(2, 3, 8, 8))
+        assert isinstance(found, Tensor)
+        return found
 
 
 def some_images(n: int = 5) -> Tensor:
@@ -236,6 +252,38 @@ def test_an_exported_program_for_one_image_takes_any_number(data: Dataset, tmp_p
     assert attack(tmp_path / "head.pt2", data).content["classifier"]["kind"] == "torch.export"
 
 
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_an_exported_program_for_a_fixed_batch_takes_any_number(tmp_path: Path, batch: int) -> None:
+    program = torch.export.export(Head().eval(), (some_images(batch),))
+    torch.export.save(program, tmp_path / "head.pt2")
+    target = open_target(tmp_path / "head.pt2", EXPECTED)
+    torch.testing.assert_close(logits(target), Head()(some_images()).detach())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_script_for_a_fixed_batch_is_told_how_to_export_it(tmp_path: Path) -> None:
+    fixed = torch.jit.script(OfTwo())
+    fixed.save(tmp_path / "two.pt")
+    with pytest.raises(InputError, match="export-model"):
+        open_target(tmp_path / "two.pt", EXPECTED)
+
+
+def test_a_broken_program_leaves_no_log(tmp_path: Path) -> None:
+    (tmp_path / "broken.pt2").write_bytes(b"nothing")
+    heard: list[logging.LogRecord] = []
+    logger, listener = logging.getLogger("torch.export"), logging.Handler()
+    listener.emit = heard.append  # type: ignore[method-assign]
+    logger.addHandler(listener)
+    try:
+        with pytest.raises(InputError):
+            open_target(tmp_path / "broken.pt2", EXPECTED)
+        assert heard == []
+        logger.warning("heard again")
+        assert len(heard) == 1
+    finally:
+        logger.removeHandler(listener)
+
+
 @pytest.mark.parametrize("batch", ["n", 1, 2])
 def test_onnx_gives_the_same_logits_for_any_batch(tmp_path: Path, batch: int | str) -> None:
     target = open_target(an_onnx(tmp_path / "head.onnx", batch), EXPECTED)
@@ -327,10 +375,22 @@ def test_why_torchscript_fails_is_said() -> None:
     assert "interpreter" not in str(told.value)
 
 
-@pytest.mark.parametrize("options", [{"mean": [0.1, 0.2]}, {"std": [0.0]}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mean": [0.1, 0.2]}, {"mean": [math.nan]}, {"mean": [0, 0, math.inf]}, {"mean": [-0.1]},
+        {"mean": [127.0]}, {"std": [0.0]}, {"std": [math.nan]}, {"std": [0.1, math.nan, 0.1]},
+        {"std": [math.inf]}, {"std": [58.0]},
+    ],
+)  # fmt: skip
 def test_normalisation_that_makes_no_sense_is_refused(options: dict[str, list[float]]) -> None:
     with pytest.raises(InputError):
         Expected(NAMES, SIZE, 3, **options)
+
+
+def test_one_number_is_for_all_channels() -> None:
+    one: Any = 0.5
+    assert Expected(NAMES, SIZE, 3, mean=one).normalisation({})[0] == [0.5] * 3
 
 
 def test_data_without_classes_are_refused(stripes: object) -> None:

@@ -19,6 +19,7 @@ from plenish.datasets.parts import Subset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
+from plenish.metrics.caveats import Caveat
 from plenish.progress import told_to
 from plenish.robustness.hardening_config import HardeningConfig
 from plenish.robustness.threat import Threat
@@ -202,17 +203,17 @@ def test_another_norm_needs_a_radius_of_its_own() -> None:
 
 
 def test_an_arms_file_says_how_an_arm_is_hardened(tmp_path: Path) -> None:
-    own = {"words": "real+synthetic", "hardening": {"method": "mart", "eps": "2/255"}}
+    own = {"words": "real+synthetic", "hardening": {"method": "mart", "eps": "2/255", "step_size": "1/255"}}
     arm = define_arms({"mart": own}, 1.0)["mart"]
     found = hardening_of(arm, RobustTest(Threat("linf", 4 / 255), ("pgd",), 3, 10))
     assert found is not None
-    assert (found.method, found.radius) == ("mart", 2 / 255)
+    assert (found.method, found.radius, found.step_size) == ("mart", 2 / 255, 1 / 255)
     assert hardening_of(arm, None) == found
     assert "mart" in describe_arm("mart", own)
     bad: list[dict[str, Any]] = [
         {"method": "none-such"}, {"method": None}, {"method": "none"}, {"method": "pgd", "beta": 6},
         {"radius": 1}, {"eps": "far"}, {"eps": [1, 2]}, {"eps": True},
-        {"attack_steps": 2.5}, {"beta": "six"}, {"awp": True},
+        {"step_size": "far"}, {"step_size": True}, {"attack_steps": 2.5}, {"beta": "six"}, {"awp": True},
     ]  # fmt: skip
     for hardening in bad:
         with pytest.raises(InputError, match="'own'"):
@@ -247,6 +248,7 @@ def test_what_cannot_be_attacked_is_refused_before_a_folder_is_made(make_real: A
     real, out = make_real(**SMALL), tmp_path / "out"
     bad: list[dict[str, Any]] = [
         {"robust": "2"}, {"robust": "-1/255"}, {"robust": "0"}, {"robust": "much"},
+        {"robust": float("nan")},
         {"robust": "1000", "robust_norm": "l2"},
         {"robust_attacks": ("pdg",)},
     ]  # fmt: skip
@@ -270,6 +272,15 @@ def test_attacks_and_hardening_take_longer_and_a_dry_run_says_so(make_real: Any,
     folds = StudyConfig(**how, **ATTACK, robust_images=10, folds=3, arms=("real",))
     folded = estimate_study(real, tmp_path / "out", folds, Given())
     assert folded.facts["attacked_images"] == 30, "of each fold"
+
+
+def test_noise_alone_is_said_to_be_no_attack() -> None:
+    assert _told("noise") == str(Caveat("controls-alone"))
+    assert "noise, pgd" in _told("noise", "pgd")
+
+
+def _told(*attacks: str) -> str:
+    return str(Caveat("attacks-tried", {"attacks": list(attacks), "steps": 3}))
 
 
 def test_arms_hardened_alike_are_refused(make_real: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from plenish.invocation import command
 from plenish.metrics.caveats import describe
 from plenish.metrics.result_files import Result
 from plenish.report.attack_options import AttackOptions
-from plenish.report.attack_words import flag_words, held, rows_of_worst, worst_at
+from plenish.report.attack_words import finding, flag_words, held, rows_of_worst, worst_at
 from plenish.robustness.evaluation_config import EvaluationConfig
 from plenish.terminal import json_text, write
 from plenish.wording import Sentences
@@ -34,7 +34,9 @@ class Attacked(Result):
             "checks": {flag["name"]: flag["status"] for flag in content["flags"]},
         }  # fmt: skip
         if failed:
-            facts["failed"] = Sentences(f"{flag_words(f['name']).title}: no." for f in failed)
+            facts["failed"] = Sentences(
+                f"{finding(flag)}. {flag_words(flag['name']).advice}" for flag in failed
+            )
         if caveats := describe(content.get("caveats", ())):
             facts["caveats"] = caveats
         return facts | {"report": str(self.report), "sarif": str(self.path / "attack.sarif")}

@@ -71,6 +71,7 @@ def harden(
     images, record, caveats = beside.training_side(images, dataset, train, split, generated)
     check_enough(how, images, dataset.labels.names, "--generated")
     config = how.settled(images).resolved(len(train), dataset.domain)
+    caveats = (*caveats, *beside.about_mixed(images, dataset.labels.names, config.share, config.batch))
     side = Side(train, val, images, held, NO_COLUMNS, generated, record, caveats)
     return _told(
         train_and_tell(

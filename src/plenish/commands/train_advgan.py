@@ -100,7 +100,7 @@ def train_advgan(data: Path, run: Path, *, how: AdvGANOptions) -> Run:
 
     domain = choose_domain(how.domain, dataset.domain)
     norm = str(changes.get("training.norm", how.norm))
-    eps = PERTURBED_EPS.get(norm, PERTURBED_EPS["linf"]) if how.eps is None else parse_eps(how.eps)
+    eps = PERTURBED_EPS.get(norm, PERTURBED_EPS["linf"]) if how.eps is None else parse_eps(how.eps, "--eps")
     fixed = {"training": {"norm": how.norm, "eps": eps, "symmetry": domain.domain.symmetry}}
     defaults = {key: values | fixed.get(key, {}) for key, values in _DEFAULTS.items()}
     sections = apply_overrides(defaults, changes)

@@ -90,6 +90,7 @@ def _asked(
         images = pretend_synthetic(how, images)
     check_enough(how, images, dataset.labels.names)
     config = how.settled(images).resolved(len(train), dataset.domain)
+    caveats = (*caveats, *beside.about_mixed(images, dataset.labels.names, config.share, config.batch))
     if dry_run or picture:
         facts: dict[str, Any] = {"caveats": Sentences(map(str, caveats))} if caveats else {}
         if dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,27 @@ def training_side(
         "table_hash": made.manifest.table_hash,
     }  # fmt: skip
     return beside.behind(real), record, beside.caveats
+
+
+def about_mixed(images: Images, names: Sequence[str], share: float | None, batch: int) -> list[Caveat]:
+    """Caveats of generated images that are too few for a batch, or of which a class is missing.
+
+    Args:
+        images: training images, the real ones first.
+        names: the K classes.
+        share: of generated images in each batch; None where none is fixed.
+        batch: images of a batch.
+    """
+    codes = images.y[images.n_real :]
+    if share is None or not len(codes):
+        return []
+    found, wanted = [], round(share * batch)
+    if len(codes) < wanted:
+        found.append(Caveat("few-generated", {"images": len(codes), "wanted": wanted}))
+    missing = [name for code, name in enumerate(names) if code not in codes]
+    if codes.ndim == 1 and missing:
+        found.append(Caveat("generated-without", {"classes": missing, "share": share}))
+    return found
 
 
 def with_weights_of_run(how: ClassifierConfig, dataset: Dataset, split: str) -> ClassifierConfig:

@@ -84,6 +84,10 @@ def _fewer_images_than_features(scopes: Mapping[str, int], features: int) -> str
     )
 
 
+_NO_ATTACK = (
+    "No attack was made: random noise is a control, which a classifier that is not robust mostly withstands "
+    "too, so these numbers say nothing about attacks; add some, such as pgd."
+)
 _UNDERTRAINED = {
     "copies": "that its images are far from training images says little about a better one, which can copy",
     "study": "whether its images help a classifier says little about the images of a better one",
@@ -153,6 +157,15 @@ class Caveat(Message):
             "The generator's training images are unknown: its images are compared with the train and test "
             "images of {name} alone, and copies of any others are not found."
         ),
+        "few-generated": (
+            "{images:generated image/is/are} there for the {wanted:,} of each batch: each is shown several "
+            "times in a batch and may be memorised."
+        ),
+        "generated-without": lambda classes, share: (
+            f"There are no generated images of {', '.join(classes)}, and generated ones make up "
+            f"{percent(share, '.0f')} of each batch: such a class is shown less often than it is in the "
+            "Dataset."
+        ),
         "copied-pixels": "{images:training image/is/are} among the synthetic images, pixel for pixel.",
         "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",
         "shared-images": "{images:image/is/are} in both Datasets, pixel for pixel: the scores are too good.",
@@ -171,7 +184,9 @@ class Caveat(Message):
             "and accuracy on generated images may be too high."
         ),
         "attacks-tried": lambda attacks, steps: (
-            "A right answer under attack means that no attack tried succeeded. Tried were "
+            _NO_ATTACK
+            if list(attacks) == ["noise"]
+            else "A right answer under attack means that no attack tried succeeded. Tried were "
             f"{', '.join(attacks)} ({plural(steps, 'step')} each); others may find more, so that robust "
             "accuracy is at most what is shown."
         ),
@@ -314,6 +329,7 @@ class Caveat(Message):
             + (f" and {', '.join(attacks)} left out" if attacks else "")
             + ": what they find is far from the worst case."
         ),
+        "controls-alone": _NO_ATTACK,
         "clean-near-chance": lambda accuracy, chance: (
             f"Without any attack {percent(accuracy, '.0f')} are right, no more than by chance "
             f"({percent(chance, '.0f')}): images may be normalised in another way, or the classes in another "

@@ -7,10 +7,7 @@ from pathlib import Path
 
 from plenish.configuration import check_bounds, option, option_name
 from plenish.errors import InputError
-from plenish.robustness.radius import format_eps, parse_eps
-
-_SAME = 1e-6
-"""Radii nearer than this are one, however they were typed."""
+from plenish.robustness.radius import format_eps, measured_eps, parse_eps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,16 +34,16 @@ class AttackOptions:
     def __post_init__(self) -> None:
         check_bounds(option_name("fail_under"), self.fail_under, {"least": 0, "most": 1})
         if self.at is not None:
-            object.__setattr__(self, "at", parse_eps(self.at))
+            object.__setattr__(self, "at", parse_eps(self.at, "--at"))
 
-    def chosen(self, grid: tuple[float, ...]) -> float:
+    def chosen(self, grid: tuple[float, ...], norm: str) -> float:
         """The eps of the grid that --at names, or the largest; InputError where it names another."""
         if self.at is None:
             return max(grid)
-        at = parse_eps(self.at)
-        near = min(grid, key=lambda eps: abs(eps - at))
-        if abs(near - at) > _SAME:
+        try:
+            return measured_eps(self.at, grid, norm)
+        except InputError as error:
+            at = format_eps(parse_eps(self.at), norm)
             raise InputError(
-                f"--at {format_eps(at, 'linf')} is not among --eps; add it there, or name one of them."
-            )
-        return near
+                f"--at {at} is not among --eps; add it there, or name one of them.", code=error.code, value=at
+            ) from None

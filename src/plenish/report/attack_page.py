@@ -20,6 +20,8 @@ from plenish.report.attack_figures import (
 from plenish.report.attack_words import (
     UNTRIED,
     Gate,
+    controls_alone,
+    finding,
     flag_words,
     held,
     norm_words,
@@ -80,7 +82,10 @@ def _cards(content: Row, gate: Gate) -> list[Card]:
     norm = content["threat"]["norm"]
     row = worst_at(content, gate.eps)
     at = format_eps(gate.eps, norm)
-    text = f"{held(content, row)}, each image under the worst of all attacks for it. {UNTRIED}"
+    if controls_alone(content):
+        text = f"{held(content, row)}. {UNTRIED}"
+    else:
+        text = f"{held(content, row)}, each image under the worst of all attacks for it. {UNTRIED}"
     tone = "neutral"
     if gate.least is not None:
         tone = "bad" if gate.failed else "good"
@@ -106,11 +111,11 @@ def _cards(content: Row, gate: Gate) -> list[Card]:
 
 
 def _flag_card(content: Row) -> Card:
-    failed = [flag_words(flag["name"]).title for flag in content["flags"] if flag["status"] == "failed"]
+    failed = [finding(flag) for flag in content["flags"] if flag["status"] == "failed"]
     known = sum(flag["status"] != "unknown" for flag in content["flags"])
     question = "Can these numbers be believed?"
     if failed:
-        text = f"Not true: {'; '.join(title[:1].lower() + title[1:] for title in failed)}. See the checks."
+        text = f"{'. '.join(failed)}. See the checks."
         return Card(question, f"{len(failed)} of {plural(known, 'check')} failed", text, "bad")
     text = "None found a sign that the attacks were hindered. That is no proof that a stronger one fails."
     return Card(question, f"{plural(known, 'check')} passed", text, "good" if known else "neutral")
@@ -211,7 +216,7 @@ def _flags(content: Row) -> Section:
         sign = _SIGNS.get(flag["status"], flag["status"])
         measured = _values(flag["values"], content["threat"]["norm"])
         rows.append({"check": words.title, "result": sign, "measured": measured})
-        advice += [f"{words.title}: no. {words.meaning} {words.advice}"] if failed else []
+        advice += [f"{finding(flag)}. {words.meaning} {words.advice}"] if failed else []
         meanings |= {} if failed else {words.title: words.meaning}
     lead = (
         "A number from attacks is an upper bound of the true one: it is worth as much as the attacks. These "

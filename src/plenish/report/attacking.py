@@ -10,14 +10,16 @@ from typing import Any
 from plenish import files, invocation
 from plenish.configuration import option_name
 from plenish.datasets.dataset import Dataset
-from plenish.errors import AlreadyMade
+from plenish.errors import AlreadyMade, InputError
 from plenish.metrics.words import percent
 from plenish.report.attack_options import AttackOptions
 from plenish.report.attack_page import PAGE, write_attack_page
-from plenish.report.attack_words import Gate, held, worst_at
+from plenish.report.attack_words import Gate, controls_alone, held, worst_at
 from plenish.report.sarif import write_sarif
+from plenish.robustness.attack_plan import CONTROL
 from plenish.robustness.evaluation import RESULT, evaluate
 from plenish.robustness.evaluation_config import EvaluationConfig
+from plenish.robustness.registry import spelled
 from plenish.training.classifier_model import CLASSIFIER
 
 Row = Mapping[str, Any]
@@ -65,7 +67,8 @@ def attack_with_page(
     Raises:
         InputError: the classifier does not fit the Dataset, an option is impossible, or OUT exists.
     """
-    at, dataset = options.chosen(how.grid), Dataset.open(data)
+    _check_gate(options, {spelled(name) for name in how.attacks} <= {CONTROL} and options.perturber is None)
+    at, dataset = options.chosen(how.grid, how.norm), Dataset.open(data)
     target = {name: value for name, value in dataclasses.asdict(options).items() if name not in _ASKED}
     made_of = {
         "classifier": str(source), "files": _files(source, options), "how": dataclasses.asdict(how),
@@ -80,13 +83,24 @@ def attack_with_page(
             content = {**found.content, "command": invocation.record()}
             dataclasses.replace(found, content=content).write(folder)
             content = files.read_record(folder / RESULT)
+            _check_gate(options, controls_alone(content))
             gate = Gate.of(content, options.fail_under, at)
             _write_answer(folder, content, gate)
     except AlreadyMade:  # What is asked of it may be another.
         content = files.read_record(out / RESULT)
+        _check_gate(options, controls_alone(content))
         gate = Gate.of(content, options.fail_under, at)
         _write_answer(out, {**content, "command": invocation.record() or content.get("command")}, gate)
     return Answer(content, gate, out / PAGE)
+
+
+def _check_gate(options: AttackOptions, controls: bool) -> None:
+    """Refuse --fail-under where no attack is made, but random noise alone."""
+    if controls and options.fail_under is not None:
+        raise InputError(
+            "--fail-under needs an attack, and random noise is a control; add one such as pgd or square to "
+            "--attacks."
+        )
 
 
 def _write_answer(folder: Path, content: Row, gate: Gate) -> None:

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from plenish import files
 from plenish._version import __version__
-from plenish.report.attack_words import UNTRIED, Gate, flag_words, held, norm_words
+from plenish.metrics.caveats import describe
+from plenish.report.attack_words import UNTRIED, Gate, finding, flag_words, held, norm_words
 from plenish.robustness.radius import format_eps
 
 FILE = "attack.sarif"
@@ -51,6 +52,11 @@ def sarif(content: Mapping[str, Any], gate: Gate, base: Path) -> dict[str, Any]:
     invocation: dict[str, Any] = {"executionSuccessful": True}
     if made := content.get("command"):
         invocation["commandLine"] = made["repeat"]
+    if caveats := content.get("caveats"):
+        invocation["toolExecutionNotifications"] = [
+            {"level": "note", "descriptor": {"id": caveat["code"]}, "message": {"text": text}}
+            for caveat, text in zip(caveats, describe(caveats), strict=True)
+        ]
     run = {
         "tool": {"driver": {"name": "Plenish", "semanticVersion": __version__, "rules": rules}},
         "invocations": [invocation],
@@ -112,10 +118,10 @@ def _failed(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for flag in content["flags"]:
         if flag["status"] != "failed":
             continue
-        words = flag_words(flag["name"])
+        text = f"{finding(flag)}. {flag_words(flag['name']).meaning}"
         yield {
             "ruleId": flag["name"], "level": "warning",
-            "message": {"text": f"Not true: {words.title[:1].lower()}{words.title[1:]}. {words.meaning}"},
+            "message": {"text": text.rstrip()},
             "partialFingerprints": {"flag/v1": flag["name"]},
             "properties": {"values": flag["values"]},
         }  # fmt: skip

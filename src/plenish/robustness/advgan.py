@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plenish.configuration import check_fields, option
+from plenish.configuration import as_typed, check_fields, option
 from plenish.datasets.batches import Batch, Images
 from plenish.datasets.pixels import chunks
 from plenish.domains import SYMMETRIES
@@ -27,6 +27,7 @@ from plenish.networks.perturber import PerturbationDiscriminator, Perturber, Per
 from plenish.networks.shared_batch import mean_over_processes
 from plenish.robustness.gradients import logits_of
 from plenish.robustness.losses import margin
+from plenish.robustness.radius import parse_eps
 from plenish.robustness.threat import Norm, Threat, project
 from plenish.training.augment import orient
 from plenish.training.engine import Engine, to_uint8
@@ -69,6 +70,7 @@ class AdvGANMethod:
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
+        object.__setattr__(self, "eps", parse_eps(self.eps, as_typed("training.eps")))
         Threat(self.norm, self.eps)
         if not self.eps:
             raise InputError("--eps 0 leaves images as they are; give a radius above 0, such as 8/255.")

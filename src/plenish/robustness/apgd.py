@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from plenish.robustness.gradients import Precision, channels_last, untouched, value_and_gradient
+from plenish.robustness.gradients import Network, Precision, channels_last, untouched, value_and_gradient
 from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.losses import likeliest_others, loss_named
 from plenish.robustness.projections import into_ball
@@ -31,7 +31,7 @@ _WORTH_DROPPING = 0.125
 
 
 def apgd_ce(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -63,7 +63,7 @@ def apgd_ce(
 
 
 def apgd_dlr(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -80,7 +80,7 @@ def apgd_dlr(
 
 
 def apgd_margin(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -97,7 +97,7 @@ def apgd_margin(
 
 
 def apgd_targeted(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -209,7 +209,7 @@ class _ApgdState:
         return _ApgdState(*(getattr(self, field.name)[kept] for field in dataclasses.fields(self)))
 
 
-def _untargeted(model: nn.Module, images: Tensor, labels: Tensor, loss: str, options: _ApgdOptions) -> Tensor:
+def _untargeted(model: Network, images: Tensor, labels: Tensor, loss: str, options: _ApgdOptions) -> Tensor:
     if unmoved(images, options.eps, options.norm):
         return images.clone()
     with untouched(model), channels_last(model):
@@ -219,7 +219,7 @@ def _untargeted(model: nn.Module, images: Tensor, labels: Tensor, loss: str, opt
 
 
 def _from_starts(
-    model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
+    model: Network, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
     options: _ApgdOptions, hardest: Hardest, purpose: str | int,
 ) -> None:  # fmt: skip
     """Climb from each random start with the images that are left."""
@@ -232,7 +232,7 @@ def _from_starts(
 
 
 def _ascend(
-    model: nn.Module, rows: Tensor, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
+    model: Network, rows: Tensor, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
     options: _ApgdOptions, hardest: Hardest, draws: ImageDraws,
 ) -> None:  # fmt: skip
     targeted = targets is not None

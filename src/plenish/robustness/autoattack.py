@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plenish.robustness.apgd import ITERATIONS, TARGETS, apgd_ce, apgd_margin, apgd_targeted
 from plenish.robustness.fab import fab_targeted
-from plenish.robustness.gradients import Precision, untouched
+from plenish.robustness.gradients import Network, Precision, untouched
 from plenish.robustness.square import QUERIES, square
 from plenish.robustness.threat import Norm, Threat, check_counts
 from plenish.robustness.visited import misclassified, plain_logits, predictions
@@ -49,7 +49,7 @@ class AutoAttackResult:
 
 
 def auto_attack(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -84,7 +84,7 @@ def auto_attack(
 
 
 def auto_attack_by(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,

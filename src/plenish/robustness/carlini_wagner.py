@@ -6,14 +6,14 @@ N. Carlini, D. Wagner, "Towards evaluating the robustness of neural networks", I
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plenish.errors import InputError
-from plenish.robustness.gradients import Precision, channels_last, logits_of, untouched
+from plenish.robustness.gradients import Network, Precision, channels_last, logits_of, untouched
 from plenish.robustness.losses import margin
 from plenish.robustness.minimum_norm import Nearest, within_ball
 from plenish.robustness.projections import total
-from plenish.robustness.threat import Norm, check_counts
+from plenish.robustness.threat import Norm, check_counts, check_sizes
 from plenish.robustness.visited import plain_logits, unmoved
 
 _INSIDE = 1 - 1e-6
@@ -21,7 +21,7 @@ _INSIDE = 1 - 1e-6
 
 
 def carlini_wagner(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -49,7 +49,7 @@ def carlini_wagner(
 
 
 def minimal_carlini_wagner(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     *,
@@ -91,6 +91,7 @@ def minimal_carlini_wagner(
             value=norm,
         )
     check_counts(steps=steps, searches=searches)
+    check_sizes(constant=constant, step_size=step_size, confidence=confidence)
     with untouched(model), channels_last(model):
         nearest = Nearest(model, images, labels, plain_logits(model, images), norm)
         rows = nearest.left

@@ -6,12 +6,12 @@ S. Moosavi-Dezfooli et al., "DeepFool: a simple and accurate method to fool deep
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from plenish.robustness.gradients import Precision, untouched
+from plenish.robustness.gradients import Network, Precision, untouched
 from plenish.robustness.linear_boundaries import dual_length, nearest_boundary
 from plenish.robustness.minimum_norm import Nearest, within_ball
-from plenish.robustness.threat import Norm, check_counts, per_image, steepest
+from plenish.robustness.threat import Norm, check_counts, check_sizes, per_image, steepest
 from plenish.robustness.visited import plain_logits, unmoved
 
 _BEYOND = 1e-4
@@ -19,7 +19,7 @@ _BEYOND = 1e-4
 
 
 def deepfool(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -42,7 +42,7 @@ def deepfool(
 
 
 def minimal_deepfool(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     *,
@@ -71,6 +71,7 @@ def minimal_deepfool(
         Misclassified points in [0, 1]; originals that are misclassified already, or where none was found.
     """
     check_counts(steps=steps, candidates=candidates)
+    check_sizes(overshoot=overshoot)
     with untouched(model):
         nearest = Nearest(model, images, labels, plain_logits(model, images), norm)
         rows = nearest.left
@@ -88,7 +89,7 @@ def minimal_deepfool(
 
 
 def _onto_nearest(
-    model: nn.Module, points: Tensor, labels: Tensor, norm: Norm, precision: Precision, candidates: int
+    model: Network, points: Tensor, labels: Tensor, norm: Norm, precision: Precision, candidates: int
 ) -> Tensor:
     """The step onto the nearest boundary between the label and another class, were the logits linear."""
     gap, normal = nearest_boundary(model, points, labels, norm, candidates=candidates, precision=precision)

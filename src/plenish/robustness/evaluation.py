@@ -9,6 +9,7 @@ others.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from plenish import files, settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import chunks
-from plenish.errors import InputError
+from plenish.errors import InputError, unknown
 from plenish.metrics.caveats import Caveat
 from plenish.progress import progress
 from plenish.robustness.attack_outcomes import AttackRunner, Outcomes
@@ -36,6 +37,7 @@ from plenish.robustness.evaluation_config import EvaluationConfig
 from plenish.robustness.flags import Evidence, flags_of
 from plenish.robustness.gradient_checks import MOST_IMAGES, GradientChecks, check_gradients, has_gradient
 from plenish.robustness.gradients import Precision, untouched
+from plenish.robustness.radius import measured_eps
 from plenish.robustness.target import Target
 from plenish.robustness.target_sources import Expected, exported_classifier, open_target, target_of_run
 from plenish.robustness.threat import Threat
@@ -68,12 +70,14 @@ class Evaluation:
     def __repr__(self) -> str:
         return f"Evaluation({', '.join(f'{name}={value!r}' for name, value in self.summary().items())})"
 
-    def worst(self, eps: float | None = None) -> Mapping[str, Any]:
-        """The worst case over all attacks at the radius of the grid nearest to `eps`, or at its largest."""
-        rows = self.content["worst_case"]
-        wanted = max(row["eps"] for row in rows) if eps is None else eps
-        found: Mapping[str, Any] = min(rows, key=lambda row: abs(float(row["eps"]) - wanted))
-        return found
+    def worst(self, eps: float | str | None = None) -> Mapping[str, Any]:
+        """The worst case over all attacks at a radius that was measured, by default the largest.
+
+        Raises:
+            InputError: nothing was measured at this radius.
+        """
+        rows: dict[float, Mapping[str, Any]] = {row["eps"]: row for row in self.content["worst_case"]}
+        return rows[max(rows) if eps is None else measured_eps(eps, rows, self.content["threat"]["norm"])]
 
     def failed(self) -> list[str]:
         """Names of the checks that failed."""
@@ -89,6 +93,7 @@ class Evaluation:
                 for row in self.content["worst_case"] if row["eps"]
             ],
             "failed_checks": self.failed(),
+            "caveats": [caveat["code"] for caveat in self.content["caveats"]],
         }  # fmt: skip
 
     def write(self, folder: Path | str) -> None:
@@ -114,7 +119,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model, data: Data, config: EvaluationConfig | None = None, *, names: Sequence[str] = (),
+    model: Model, data: Data, config: EvaluationConfig | None = None, *, names: Sequence[str] | None = None,
     weights: Path | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
     perturber: Path | None = None, precision: Literal["auto", "float32", "bfloat16"] | None = None,
     **options: Any,
@@ -123,11 +128,12 @@ def evaluate(
 
     Args:
         model: a classifier's Run, `timm:NAME`, a file of ONNX, TorchScript or torch.export, a Target, or a
-            module or function that takes images in [0, 1] and gives logits. A module is attacked in the mode
-            it is in.
+            module or function from images, a torch.Tensor float32 N×C×H×W in [0, 1], to logits, a
+            torch.Tensor N×K (of a function in NumPy, `torch.from_numpy` makes one; only attacks without
+            gradients are tried then). A module is attacked in the mode it is in.
         data: a Dataset or its folder, or images N×C×H×W in [0, 1] with class numbers N, and perhaps N groups.
         config: how; its fields may also be given as `options`.
-        names: classes, where the data are tensors.
+        names: classes, where the data are tensors; by default their numbers.
         weights: of a timm network.
         mean: subtracted from images in [0, 1] for a timm network or a file; see `target_sources.Expected`.
         std: by which they are then divided.
@@ -139,7 +145,7 @@ def evaluate(
     Raises:
         InputError: data and classifier do not fit each other, or an option is none.
     """
-    config = _config(config, options)
+    config, names = _config(config, options), names or ()
     for eps in config.grid:
         Threat(config.norm, eps)
     start = time.perf_counter()
@@ -167,7 +173,11 @@ def evaluate(
 
 
 def _config(config: EvaluationConfig | None, options: Mapping[str, Any]) -> EvaluationConfig:
-    given = dict(options)
+    given, known = dict(options), [field.name for field in dataclasses.fields(EvaluationConfig)]
+    for name in given:
+        if name not in known:
+            own = [each for each in inspect.signature(evaluate).parameters if each != "options"]
+            raise unknown("option of evaluate", name, [*known, *own])
     if given.get("attacks", ()) is None:  # As where they are not given.
         del given["attacks"]
     for name in ("attacks", "eps"):
@@ -346,6 +356,8 @@ def _caveats(runner: AttackRunner, plan: AttackPlan, found: Outcomes, differenti
     if not differentiable:
         why = target.about.get("not_differentiable", "no gradient reaches the image")
         caveats.append(Caveat("not-differentiable", {"why": why, "attacks": list(plan.left_out)}))
+    if {attack.kind for attack in plan.attacks} == {"control"}:
+        caveats.append(Caveat("controls-alone"))
     if accuracy <= chance:
         caveats.append(Caveat("clean-near-chance", {"accuracy": accuracy, "chance": chance}))
     return caveats

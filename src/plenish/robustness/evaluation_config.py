@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -62,10 +61,11 @@ class EvaluationConfig:
             raise InputError(f"Give attacks: {', '.join(PRESETS)}, or names of attacks.")
         if len(self.attacks) > 1 and (preset := set(self.attacks) & set(PRESETS)):
             raise InputError(f"'{min(preset)}' names several attacks; give it alone.")
-        if any(not math.isfinite(eps) or eps < 0 for eps in self.grid) or not any(self.grid):
-            raise InputError("--eps takes distances of 0 or more in units of [0, 1], at least one above 0.")
+        if not any(self.grid):
+            raise InputError("--eps takes distances in units of [0, 1], at least one above 0.")
 
     @property
     def grid(self) -> tuple[float, ...]:
         """All radii, rising, from 0 on."""
-        return tuple(sorted({0.0, *map(parse_eps, GRIDS[self.norm] if self.eps is None else self.eps)}))
+        typed = GRIDS[self.norm] if self.eps is None else self.eps
+        return tuple(sorted({0.0, *(parse_eps(eps, "--eps") for eps in typed)}))

@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plenish.robustness.apgd import ITERATIONS, TARGETS
-from plenish.robustness.gradients import Precision, untouched, value_and_gradient
+from plenish.robustness.gradients import Network, Precision, untouched, value_and_gradient
 from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.linear_boundaries import nearest_boundary
 from plenish.robustness.losses import likeliest_others, loss_named, margin
@@ -31,7 +31,7 @@ _SEARCHES = 3
 
 
 def fab(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -65,7 +65,7 @@ def fab(
 
 
 def fab_targeted(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -101,7 +101,7 @@ def fab_targeted(
 
 
 def minimal_fab(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     *,
@@ -148,7 +148,7 @@ class _FabOptions:
         check_counts(iterations=self.iterations, restarts=self.restarts)
 
 
-def _nearest_points(model: nn.Module, images: Tensor, labels: Tensor, options: _FabOptions) -> Tensor:
+def _nearest_points(model: Network, images: Tensor, labels: Tensor, options: _FabOptions) -> Tensor:
     with untouched(model):
         logits = plain_logits(model, images)
         nearest = Nearest(model, images, labels, logits, options.norm, enough=options.eps or 0.0)
@@ -205,7 +205,7 @@ def _walk(
 
 
 def _boundary(
-    model: nn.Module, points: Tensor, labels: Tensor, targets: Tensor | None, norm: Norm
+    model: Network, points: Tensor, labels: Tensor, targets: Tensor | None, norm: Norm
 ) -> tuple[Tensor, Tensor]:
     """A class's logit minus the label's, N, and its gradient: the target's, or the nearest boundary's."""
     if targets is None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from plenish.robustness.gradients import Precision, channels_last, untouched, value_and_gradient
+from plenish.robustness.gradients import Network, Precision, channels_last, untouched, value_and_gradient
 from plenish.robustness.linear_boundaries import dual_length
 from plenish.robustness.losses import margin
 from plenish.robustness.minimum_norm import Nearest, within_ball
@@ -28,7 +28,7 @@ _FIRST_CHANGE, _LAST_CHANGE = 0.1, 0.002
 
 
 def fmn(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -46,7 +46,7 @@ def fmn(
 
 
 def minimal_fmn(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     *,

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plenish.robustness.gradients import Network, as_module
+
 _CLOSE = 1e-3
 """Largest difference of logits, as a share of their spread, at which a folded network counts as the same."""
 
 
 @contextlib.contextmanager
-def folded(model: nn.Module, images: Tensor) -> Iterator[None]:
+def folded(model: Network, images: Tensor) -> Iterator[None]:
     """Compute within without the batch normalisations that follow a convolution.
 
     In evaluation mode such a layer scales and shifts each channel, which the weights before it can do as
@@ -56,7 +58,7 @@ class _Pair:
     norm: nn.BatchNorm2d
 
 
-def _pairs(model: nn.Module, images: Tensor) -> tuple[list[_Pair], Tensor]:
+def _pairs(model: Network, images: Tensor) -> tuple[list[_Pair], Tensor]:
     """Pairs whose layers are each called once, the second with the result of the first; and the logits.
 
     Without a batch normalisation there are no pairs, and no logits are computed.
@@ -96,10 +98,10 @@ def _pairs(model: nn.Module, images: Tensor) -> tuple[list[_Pair], Tensor]:
     return found, logits
 
 
-def _layers(model: nn.Module) -> dict[nn.Module, tuple[nn.Module, str]]:
+def _layers(model: Network) -> dict[nn.Module, tuple[nn.Module, str]]:
     """Convolutions and batch normalisations that do no more than that, with parent and name of each."""
     places = collections.defaultdict(list)
-    for parent in model.modules():
+    for parent in as_module(model).modules():
         for name, child in parent._modules.items():
             # A subclass may do more than its base.
             if child is not None and type(child) in (nn.Conv2d, nn.BatchNorm2d):

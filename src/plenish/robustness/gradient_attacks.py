@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from plenish.errors import InputError, unknown
+from plenish.errors import unknown
 from plenish.robustness.folding import folded
 from plenish.robustness.gradients import (
     Loss,
+    Network,
     Precision,
     channels_last,
     logits_of,
@@ -30,7 +31,7 @@ from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.losses import loss_named
 from plenish.robustness.noise import random_perturbations
 from plenish.robustness.projections import total
-from plenish.robustness.threat import Norm, check_counts, per_image, project, steepest
+from plenish.robustness.threat import Norm, check_counts, check_sizes, per_image, project, steepest
 from plenish.robustness.visited import (
     Hardest,
     exact_margins,
@@ -50,7 +51,7 @@ STEP_SHARE = 2.5
 
 
 def fgsm(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -82,7 +83,7 @@ def fgsm(
 
 
 def bim(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -101,7 +102,7 @@ def bim(
 
 
 def pgd(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -151,7 +152,7 @@ def pgd(
 
 
 def steps_of_pgd(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -203,14 +204,11 @@ class Ascent:
         if self.keep not in ("best", "last"):
             raise unknown("iterate to keep", self.keep, ("best", "last"))
         check_counts(steps=self.steps, restarts=self.restarts)
-        if self.momentum < 0 or (self.step_size or 0) < 0:
-            raise InputError(
-                f"PGD takes a step size and momentum of 0 or more, not {self.step_size} and {self.momentum}."
-            )
+        check_sizes(momentum=self.momentum, step_size=self.step_size)
 
 
 def ascend(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -245,7 +243,7 @@ def ascend(
 
 
 @contextlib.contextmanager
-def _lighter(model: nn.Module, images: Tensor) -> Iterator[None]:
+def _lighter(model: Network, images: Tensor) -> Iterator[None]:
     """Passes that take less time within, and round a little otherwise; not worth their making for one."""
     with folded(model, images), channels_last(model):
         yield
@@ -297,7 +295,7 @@ class _AscentState:
 class _AscentRun:
     """One ascent of a batch from one start, and what stays the same over starts."""
 
-    model: nn.Module
+    model: Network
     eps: float
     how: Ascent
     loss: str | Loss

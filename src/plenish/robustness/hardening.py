@@ -183,7 +183,7 @@ class HardenedLearner(ClassifierLearner):
         """Several steps on one batch, each of whose gradients also moves the images."""
         how, losses = self._hardening, []
         assert how.attack_steps is not None
-        assert how.step_size is not None
+        assert isinstance(how.step_size, float)
         for _ in range(how.attack_steps):
             given = changed.detach().requires_grad_(True)
             loss = shown.losses(self._unit_logits(given)).mean()
@@ -232,7 +232,7 @@ def ascend_from(
         precision: of the network.
     """
     assert how.attack_steps is not None
-    assert how.step_size is not None
+    assert isinstance(how.step_size, float)
     found = start
     for _ in range(how.attack_steps):
         _, _, gradient = value_and_gradient(model, found, labels, loss, precision)

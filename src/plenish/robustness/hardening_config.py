@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Literal, get_args
 
 from plenish.configuration import check_bounds, option, option_name
@@ -33,7 +32,8 @@ class HardeningConfig:
         norm: of that distance: linf (the largest change of a value) or l2 (the Euclidean length).
         attack_steps: steps of the attack on each batch; of free, how often a batch is repeated. By default
             10, of free 8.
-        step_size: length of a step of the attack; by default eps/4, of fast 1.25 eps, of free eps.
+        step_size: length of a step of the attack, as 0.01 or 1/255; by default eps/4, of fast 1.25 eps, of
+            free eps.
         beta: of trades and mart: weight of their second term; by default 6 and 5.
         awp: move the weights, too, to where the loss is higher, by this share of their length (adversarial
             weight perturbation): 0.005 suits trades, 0.01 pgd; 0 leaves them.
@@ -45,7 +45,7 @@ class HardeningConfig:
     eps: float | str | None = None
     norm: Literal["linf", "l2"] = "linf"
     attack_steps: int | None = option(least=1)
-    step_size: float | None = option(above=0)
+    step_size: float | str | None = None
     beta: float | None = option(least=0)
     awp: float = option(0.0, least=0, below=1)
     awp_warmup: float = option(0.05, least=0, below=1)
@@ -53,14 +53,15 @@ class HardeningConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if field.name != "eps":
+            if field.name not in ("eps", "step_size"):
                 check_bounds(option_name(field.name), getattr(self, field.name), field.metadata)
         for name, choices in (("method", get_args(HardeningMethod)), ("norm", ("linf", "l2"))):
             if getattr(self, name) not in choices:
                 raise unknown(option_name(name), getattr(self, name), choices)
-        object.__setattr__(self, "eps", _above_0(HARDENED_EPS[self.norm] if self.eps is None else self.eps))
-        if self.norm == "linf" and self.radius > 1:
-            raise InputError(f"--eps is in units of [0, 1], at most 1, as 4/255; not {self.radius:g}.")
+        eps = HARDENED_EPS[self.norm] if self.eps is None else self.eps
+        for name, typed in (("eps", eps), ("step_size", self.step_size)):
+            if typed is not None:
+                object.__setattr__(self, name, _length(option_name(name), typed, self.norm))
         self._check_others()
 
     def _check_others(self) -> None:
@@ -93,14 +94,17 @@ class HardeningConfig:
         return dataclasses.replace(
             self,
             attack_steps=self.attack_steps or _STEPS.get(self.method),
-            step_size=self.step_size or step_size,
+            step_size=step_size if self.step_size is None else self.step_size,
             beta=_BETA.get(self.method) if self.beta is None else self.beta,
         )
 
 
-def _above_0(typed: float | str) -> float:
-    """A radius, see `parse_eps`; InputError unless above 0."""
-    found = parse_eps(typed)
-    if not (math.isfinite(found) and found > 0):
-        raise InputError(f"--eps is a distance above 0 in units of [0, 1], as 4/255 or 0.02; not {found:g}.")
+def _length(option: str, typed: float | str, norm: str) -> float:
+    """A distance, see `parse_eps`; InputError unless above 0, and in the L∞ norm at most 1."""
+    found = parse_eps(typed, option)
+    if not found or (norm == "linf" and found > 1):
+        most = ", at most 1," if norm == "linf" else ""
+        raise InputError(
+            f"{option} is a distance above 0{most} in units of [0, 1], as 4/255 or 0.02; not {found:g}."
+        )
     return found

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from plenish.robustness.gradients import Precision, logits_of
+from plenish.robustness.gradients import Network, Precision, logits_of
 from plenish.robustness.losses import likeliest_others, targeted_margin
 from plenish.robustness.projections import total
 from plenish.robustness.threat import Norm, lengths
@@ -18,7 +18,7 @@ def dual_length(normals: Tensor, norm: Norm) -> Tensor:
 
 
 def nearest_boundary(
-    model: nn.Module, points: Tensor, labels: Tensor, norm: Norm, *, candidates: int | None = None,
+    model: Network, points: Tensor, labels: Tensor, norm: Norm, *, candidates: int | None = None,
     precision: Precision = "float32",
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The linearised boundary between the label and another class that is nearest to each point.

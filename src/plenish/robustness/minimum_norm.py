@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from plenish.robustness.gradients import Precision
+from plenish.robustness.gradients import Network, Precision
 from plenish.robustness.threat import Norm, lengths, per_image
 from plenish.robustness.visited import exact_margins, judged_margin, plain_logits
 
@@ -22,7 +22,7 @@ class Nearest:
     """
 
     def __init__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, norm: Norm, *,
+        self, model: Network, images: Tensor, labels: Tensor, logits: Tensor, norm: Norm, *,
         enough: float = 0.0,
     ) -> None:  # fmt: skip
         """Begin with the originals and their logits in float32."""

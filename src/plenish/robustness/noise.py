@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plenish.errors import unknown
-from plenish.robustness.gradients import Precision, untouched
+from plenish.robustness.gradients import Network, Precision, untouched
 from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.projections import total
 from plenish.robustness.threat import Norm, check_counts, per_image, project
@@ -18,7 +18,7 @@ NoiseKind = Literal["uniform", "sign"]
 
 
 def random_noise(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,

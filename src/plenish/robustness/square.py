@@ -10,12 +10,12 @@ import bisect
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from plenish.robustness.gradients import Precision, logits_of, untouched
+from plenish.robustness.gradients import Network, Precision, logits_of, untouched
 from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.projections import into_ball, total
-from plenish.robustness.threat import Norm, check_counts, per_image
+from plenish.robustness.threat import Norm, check_counts, check_sizes, per_image
 from plenish.robustness.visited import Hardest, exact_margins, plain_logits, unmoved
 
 QUERIES = 5000
@@ -28,7 +28,7 @@ _TILES = 5
 
 
 def square(
-    model: nn.Module,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -56,6 +56,7 @@ def square(
         For each image the point of the largest margin that was found, which is misclassified if any was.
     """
     check_counts(queries=queries)
+    check_sizes(share=share)
     if unmoved(images, eps, norm):
         return images.clone()
     with untouched(model), torch.no_grad():
@@ -75,7 +76,7 @@ def side_of_square(query: int, queries: int, share: float, height: int, width: i
 
 
 def _random_search(
-    model: nn.Module, rows: Tensor, images: Tensor, labels: Tensor, hardest: Hardest, draws: ImageDraws,
+    model: Network, rows: Tensor, images: Tensor, labels: Tensor, hardest: Hardest, draws: ImageDraws,
     eps: float, norm: Norm, precision: Precision, queries: int, share: float,
 ) -> None:  # fmt: skip
     """Try a change of each image of some rows at a time, and keep those that raise its margin."""

@@ -98,6 +98,8 @@ class Target:
         except Exception as error:  # whatever somebody's own code raises
             training = any(getattr(module, "training", False) for module in self.module.modules())
             fix = "give a model for images of this size and these channels"
+            if self.about.get("kind") in ("torchscript", "torch.export"):
+                fix += ", exported with a dynamic batch dimension as 'plenish export-model' does"
             raise InputError(
                 f"The classifier does not take images {shape} in [0, 1] ({_reason(error)}); "
                 f"{'call its eval() first, since it is in training mode, or ' * training}{fix}."

@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import logging
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,22 @@ class Expected:
     std: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            if isinstance(value := getattr(self, name), (int, float)):
+                object.__setattr__(self, name, (value,))
         for option, values in (("--mean", self.mean), ("--std", self.std)):
             if values is not None and len(values) not in (1, self.channels):
                 raise InputError(
                     f"{option} takes 1 or {self.channels} numbers, one a channel, not {len(values)}."
                 )
-        if self.std is not None and min(self.std) <= 0:
-            raise InputError("--std takes numbers above 0, by which images in [0, 1] are divided.")
+            outside = [x for x in values or () if not (0 <= x <= 1 and (x or option == "--mean"))]
+            if outside:
+                scale = "; divide by 255" if all(1 < x <= 255 for x in outside) else ""
+                least = "of 0 or more" if option == "--mean" else "above 0"
+                raise InputError(
+                    f"{option} takes numbers {least}, at most 1, since images lie in 0 to 1, not "
+                    f"{outside[0]:g}{scale}."
+                )
 
     def normalisation(self, known: Mapping[str, Any]) -> tuple[list[float], list[float], bool]:
         """Mean and standard deviation per channel, and whether either is only assumed."""
@@ -217,10 +227,33 @@ def _loaded(path: Path, kind: str) -> nn.Module:
             if kind == "torchscript":
                 script: nn.Module = torch.jit.load(path, map_location="cpu")
                 return script.eval()
-            program: nn.Module = torch.export.load(path).module()
-            return program
+            with _silenced("torch.export"):
+                program = torch.export.load(path)
+            module, batch = program.module(), _fixed_batch(program)
+            return module if batch is None else InBatches(module, batch)
     except Exception as error:  # what the loaders raise on other files has no type in common
         raise InputError(f"{path} {_why_not(path, kind, error)}.") from None
+
+
+@contextlib.contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    """Without the messages of a logger, whose library raises an error for what it logs."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _fixed_batch(program: torch.export.ExportedProgram) -> int | None:
+    """The only size of batches that an exported program takes; None where it takes any."""
+    inputs = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in inputs:
+            shape: tuple[Any, ...] = getattr(node.meta.get("val"), "shape", ())
+            return shape[0] if len(shape) == 4 and isinstance(shape[0], int) else None
+    return None
 
 
 def _why_not(path: Path, kind: str, error: Exception) -> str:

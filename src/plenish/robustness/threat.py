@@ -61,6 +61,18 @@ def check_counts(**counts: int) -> None:
             raise InputError(f"{name} of an attack must be 1 or more, not {count}.", code=name, value=count)
 
 
+def check_sizes(**sizes: float | None) -> None:
+    """Refuse numbers of an attack, by the names given, that are negative, infinite or NaN; None passes.
+
+    Raises:
+        InputError: as it says.
+    """
+    for name, size in sizes.items():
+        if size is not None and not (math.isfinite(size) and size >= 0):
+            text = f"{name} of an attack must be a number of 0 or more, not {size:g}."
+            raise InputError(text, code=name, value=size)
+
+
 _TINY = 1e-12
 """Lengths of gradients between this and its inverse come from squares that neither underflow nor overflow."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plenish import files
 from plenish.datasets.batches import Images
@@ -23,7 +23,7 @@ from plenish.networks.perturber import Perturber, PerturberConfig
 from plenish.robustness.advgan import AT_ONCE, perturbed, to_unit
 from plenish.robustness.advgan_run import KIND, images_of
 from plenish.robustness.gradient_attacks import fgsm, pgd
-from plenish.robustness.gradients import Precision
+from plenish.robustness.gradients import Network, Precision
 from plenish.robustness.noise import random_noise
 from plenish.robustness.target import Target
 from plenish.robustness.threat import Norm
@@ -58,7 +58,7 @@ class LoadedPerturber:
     weights_sha256: str
 
     def __call__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float, *, norm: Norm = "linf",
+        self, model: Network, images: Tensor, labels: Tensor, eps: float, *, norm: Norm = "linf",
         seed: int = 0, precision: Precision = "float32",
     ) -> Tensor:  # fmt: skip
         """Perturb images: an attack like all others, that asks nothing of the model.
@@ -187,7 +187,7 @@ def write_fooling(run: Run, target: Target, train: Subset, test: bool = False) -
     return results
 
 
-def _pgd(model: nn.Module, images: Tensor, labels: Tensor, eps: float, **how: Any) -> Tensor:
+def _pgd(model: Network, images: Tensor, labels: Tensor, eps: float, **how: Any) -> Tensor:
     return pgd(model, images, labels, eps, steps=PGD_STEPS, **how)
 
 

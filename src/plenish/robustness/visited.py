@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from plenish.robustness.gradients import Precision, logits_of
+from plenish.robustness.gradients import Network, Precision, logits_of
 from plenish.robustness.losses import margin
 from plenish.robustness.threat import Norm, Threat
 
@@ -21,7 +21,7 @@ def unmoved(images: Tensor, eps: float, norm: Norm) -> bool:
     return not eps or not len(images)
 
 
-def plain_logits(model: nn.Module, images: Tensor) -> Tensor:
+def plain_logits(model: Network, images: Tensor) -> Tensor:
     """Logits N×K in float32, without a gradient."""
     with torch.no_grad():
         return logits_of(model, images)
@@ -32,7 +32,7 @@ def predictions(logits: Tensor) -> Tensor:
     return torch.where(logits.amax(dim=1).isfinite(), logits.argmax(dim=1), -1)
 
 
-def misclassified(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def misclassified(model: Network, images: Tensor, labels: Tensor) -> Tensor:
     """Whether the prediction, in float32, is another one than the label: booleans N."""
     return predictions(plain_logits(model, images)) != labels
 
@@ -48,7 +48,7 @@ def judged_margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def exact_margins(
-    model: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, precision: Precision
+    model: Network, images: Tensor, labels: Tensor, logits: Tensor, precision: Precision
 ) -> tuple[Tensor, Tensor]:
     """Judged margins N of images, and whether each is above 0 beyond rounding.
 

@@ -39,9 +39,9 @@ _WITHOUT_DEFAULT: dict[str, Any] = {
 }  # fmt: skip
 """Of options that are None by default, a value of their type."""
 _HARDENINGS = {field.name: field.default for field in dataclasses.fields(HardeningConfig)} | {
-    "attack_steps": 0, "step_size": 0.0, "beta": 0.0,
+    "attack_steps": 0, "beta": 0.0,
 }  # fmt: skip
-"""Options of a training against attacks, with values of their type; `eps` is a number or text."""
+"""Options of a training against attacks, with values of their type; lengths are numbers or text."""
 _NOT_FOR_ARMS = {
     "epochs": "all arms of a study take the same --steps",
     "columns": "synthetic images have none",
@@ -146,7 +146,7 @@ def _hardening(name: str, options: Any) -> tuple[tuple[str, Any], ...]:
         what = f"{key} of the hardening of the arm '{name}'"
         if key not in _HARDENINGS:
             raise unknown(f"option of the hardening of the arm '{name}'", key, [*_HARDENINGS])
-        if key != "eps":
+        if key not in ("eps", "step_size"):
             options = options | {key: coerce_type(what, value, _HARDENINGS[key])}
         elif isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise InputError(f"{what} must be a distance such as 4/255 or 0.02, not {value!r}.")

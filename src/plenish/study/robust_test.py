@@ -72,7 +72,7 @@ class RobustTest:
         """
         if config.robust is None:
             return None
-        threat = Threat(config.robust_norm, parse_eps(config.robust))
+        threat = Threat(config.robust_norm, parse_eps(config.robust, "--robust"))
         if not threat.eps:
             raise InputError("--robust 0 changes nothing; give a radius above 0, such as 4/255.")
         threat.check_reach(data.size, data.channels, "--robust")
