@@ -426,7 +426,7 @@ cli.main(["runs", "list"])
     ("work", "code"),
     [
         ("signal.raise_signal(signal.SIGTERM)", 130),
-        ("exec('import signal; signal.raise_signal(signal.SIGINT)')", 130),  # As while a dataclass is made.
+        ("exec('import signal; signal.raise_signal(signal.SIGTERM)')", 130),  # As while a dataclass is made.
         ("atexit.register(signal.raise_signal, signal.SIGTERM)", 0),
         ("atexit.register(signal.raise_signal, signal.SIGINT)", 0),
         ("sys.kept = AtTheVeryEnd()", 0),
