@@ -406,8 +406,14 @@ def test_help_begins_with_examples_that_can_be_typed(verb: str, capsys: pytest.C
 
 
 STOPPED = """
-import atexit, os, signal, sys
+import atexit, os, signal, sys, threading, time
 from plenish import cli
+
+def beside():
+    while threading.main_thread().is_alive():  # Until it waits for this one.
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(600)
 
 class AtTheVeryEnd:
     def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGTERM):
@@ -430,6 +436,7 @@ cli.main(["runs", "list"])
         ("atexit.register(signal.raise_signal, signal.SIGTERM)", 0),
         ("atexit.register(signal.raise_signal, signal.SIGINT)", 0),
         ("sys.kept = AtTheVeryEnd()", 0),
+        ("threading.Thread(target=beside).start()", 0),
     ],
 )
 @pytest.mark.parametrize("start", [["-m", "stopped"], ["stopped.py"]])
@@ -437,7 +444,7 @@ def test_a_command_that_a_signal_reaches_ends_by_an_exit_code(
     work: str, code: int, start: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "stopped.py").write_text(STOPPED.format(work=work))
-    done = subprocess.run([sys.executable, *start], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *start], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert ("interrupted" in done.stderr) == (code == 130)

@@ -5,9 +5,11 @@ Nothing heavy is imported before a verb is chosen, so that help answers at once.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import importlib
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -140,17 +142,22 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; exits with 0, 1 (internal error), 2 (invalid input), 3 (a check failed) or 130."""
+    atexit.register(_on_signals, signal.SIG_IGN)  # Registered first, so called last: nothing is left to stop.
     try:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:  # A second one, while the first was being reported.
         code = _INTERRUPTED
-    # The work is done: a signal while Python shuts down must not change how it ended.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    # How it ended is known. A signal ends the process at once, which may wait for threads else.
+    _on_signals(lambda *_: os._exit(code))
     # Python remembers an interrupt raised in code that came as text (dataclasses make some), and 'python -m'
     # would end by SIGINT although it was caught; running any such code forgets it.
     exec("")
     sys.exit(code)
+
+
+def _on_signals(handler: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
 
 
 def run(arguments: list[str]) -> int:
