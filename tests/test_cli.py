@@ -251,6 +251,7 @@ def _words_with_out(verb: str, place: Path, out: Path) -> list[str]:
 
 
 MAKING = [verb for verb in sorted(cli.VERBS) if _made_by(verb)]
+DRY = [verb for verb in MAKING if "dry_run" in cli.load_command(verb).parameters]
 
 
 @pytest.mark.parametrize("verb", MAKING)
@@ -264,6 +265,19 @@ def test_a_place_that_takes_nothing_is_refused_before_any_work(
     said = capsys.readouterr().err
     assert str(out) in said
     assert "not a folder" in said
+
+
+@pytest.mark.parametrize("verb", DRY)
+def test_a_dry_run_needs_no_place_that_can_be_written(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = _words_with_out(verb, tmp_path, tmp_path / "file" / "x")
+    steps = ["--drop", "duplicates"] if verb == "curate" else []  # It looks for them before its data.
+    assert cli.run([*words, *steps, "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert "absent" in said
+    assert str(tmp_path / "file") not in said
 
 
 def test_a_file_option_takes_the_next_word_only_if_it_is_a_value(

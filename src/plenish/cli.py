@@ -248,7 +248,7 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
             f"'plenish {name}' is work for one process, and WORLD_SIZE is {settings.process()[1]}; several "
             f"processes together do {', '.join(_PARALLEL)} and recipe run."
         )
-    if isinstance(out := values.get("out"), Path):
+    if isinstance(out := values.get("out"), Path) and not values.get("dry_run"):
         refuse_unwritable(out)  # Before any work.
     with settings.use(**common), typed(["plenish", *leading, *arguments]):
         result = command(**values)
