@@ -250,6 +250,14 @@ def test_a_parent_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
         shut.chmod(0o700)
 
 
+def test_a_mount_point_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "volume").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "volume")
+    with pytest.raises(InputError, match="choose a folder in it"):
+        files.refuse_occupied(tmp_path / "volume", "a Run")
+    files.refuse_occupied(tmp_path / "volume" / "run", "a Run")
+
+
 def test_what_a_killed_process_of_the_same_number_left_is_replaced(tmp_path: Path) -> None:
     unborn = tmp_path / f".run.{os.getpid()}.new"
     unborn.mkdir()

@@ -285,7 +285,8 @@ def refuse_occupied(folder: Path, what: str) -> None:
         if not folder.is_dir() or any(folder.iterdir()):
             raise InputError(f"{folder} already exists and is not {what}; choose another name or remove it.")
         place = folder.resolve()
-    if place.samefile(".") or place.is_mount():
+        in_use = place.samefile(".") or place.is_mount()
+    if in_use:
         raise InputError(
             f"{folder} cannot be replaced: it is the current folder or a mount point; choose a folder in it."
         )
