@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +48,44 @@ def test_a_file_that_is_missing_of_what_was_made_is_named(tmp_path: Path) -> Non
         with pytest.raises(InputError, match="already exists"), files.atomic_dir(tmp_path / "out", {"a": 2}):
             pass
     assert (tmp_path / "out" / "table").exists()
+
+
+@pytest.mark.parametrize("marker", [{}, {"files": None, "names": None}, {"files": 1}, {"names": ["table"]}])
+def test_a_marker_may_lack_what_a_folder_held(marker: dict[str, object], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with files.atomic_dir(out, {"a": 1}) as folder:
+        (folder / "table").write_text("1")
+    made = files.read_json(out / ".plenish.json")
+    kept = {key: value for key, value in made.items() if key not in ("files", "names")}
+    files.write_json(out / ".plenish.json", {**kept, **marker})
+    with pytest.raises(AlreadyMade), files.atomic_dir(out, {"a": 1}):
+        pass
+    (out / "table").unlink()
+    known = any(marker.values())
+    with pytest.raises(InputError if known else AlreadyMade), files.atomic_dir(out, {"a": 1}):
+        pass
+
+
+def test_what_a_folder_holds_is_found_in_one_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[str]()
+
+    def counted(look: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def counting(path: Any) -> Any:
+            read.append(str(path))
+            return look(path)
+
+        return counting
+
+    for look in ("scandir", "listdir"):
+        monkeypatch.setattr(os, look, counted(getattr(os, look)))
+    with files.atomic_dir(tmp_path / "out", {"a": 1}) as folder:
+        (folder / "inner").mkdir()
+        for name in ("b", "a", "inner/one"):
+            (folder / name).touch()
+        read.clear()
+    assert read == [str(folder), str(folder / "inner")]
+    made = files.read_json(tmp_path / "out" / ".plenish.json")
+    assert (made["files"], made["names"]) == (3, ["a", "b"])
 
 
 def test_killed_between_the_last_two_renamings(tmp_path: Path) -> None:
@@ -108,8 +149,11 @@ def test_partial_of_another_configuration_is_refused_and_kept(tmp_path: Path) ->
 def test_a_stranger_in_the_way_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "precious").write_text("mine")
-    with pytest.raises(InputError, match=r"out\.partial"), files.atomic_dir(tmp_path / "out", {}):
-        pass
+    for marker in (None, "[]"):
+        if marker is not None:
+            (tmp_path / "out.partial" / "partial.json").write_text(marker)
+        with pytest.raises(InputError, match=r"out\.partial"), files.atomic_dir(tmp_path / "out", {}):
+            pass
     assert (tmp_path / "out.partial" / "precious").read_text() == "mine"
 
 
@@ -138,6 +182,105 @@ def test_a_name_under_which_nothing_can_be_made_is_refused(tmp_path: Path) -> No
     for out in (tmp_path / "a" / "b", tmp_path / "file", tmp_path):
         files.refuse_unwritable(out)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("target", ["nowhere", "loop", "file"])
+def test_below_a_link_to_no_folder_nothing_is_made(target: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    link = tmp_path / "loop"
+    link.symlink_to(target)
+    for out in (link / "a", link / "a" / "b"):
+        with pytest.raises(InputError, match=r"loop is .*choose a"):
+            files.refuse_unwritable(out)
+        with pytest.raises(InputError, match="choose a"), files.atomic_dir(out, {}):
+            pass
+        with pytest.raises(InputError, match="choose a"):
+            files.create_folder(out, "a Run", {})
+    for refused in (files.refuse_existing, lambda out: files.refuse_occupied(out, "a Run")):
+        with pytest.raises(InputError, match="loop"):
+            refused(link)
+    with pytest.raises(InputError, match="loop already exists"):
+        files.create_folder(link, "a Run", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
+
+
+def test_a_folder_behind_a_link_is_made_where_the_link_points(tmp_path: Path) -> None:
+    for name in ("away", "empty"):
+        (tmp_path / name).mkdir()
+        (tmp_path / f"to {name}").symlink_to(name)
+    files.create_folder(tmp_path / "to away" / "run", "a Run", {"a.json": {"b": 1}})
+    files.create_folder(tmp_path / "to empty", "a Run", {"a.json": {"b": 1}})
+    for made in ("away/run", "empty"):
+        assert [path.name for path in (tmp_path / made).iterdir()] == ["a.json"]
+    assert (tmp_path / "to empty").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_places_by_relative_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for out in (Path(), tmp_path / "here"):
+        files.refuse_unwritable(out)
+        with pytest.raises(InputError, match="choose a folder in it"):
+            files.create_folder(out, "a Run", {})
+    Path("empty").mkdir()
+    for made in (Path("a") / "b", Path("empty"), Path("..") / "c"):
+        files.create_folder(made, "a Run", {"a.json": {"b": 1}})
+        assert (made / "a.json").is_file()
+    Path("nowhere").symlink_to("missing")
+    with pytest.raises(InputError, match="nowhere is a broken symbolic link"):
+        files.refuse_unwritable(Path("nowhere") / "x")
+
+
+def test_a_parent_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
+    shut = tmp_path / "shut"
+    (shut / "empty").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(shut / "empty")
+    shut.chmod(0o500)
+    try:
+        if os.access(shut, os.W_OK):
+            pytest.skip("root writes everywhere")
+        for out in (shut / "a", shut / "a" / "b"):
+            with pytest.raises(InputError, match="takes no new files"):
+                files.refuse_unwritable(out)
+        for out in (shut / "empty", tmp_path / "link"):
+            with pytest.raises(InputError, match="takes no new files"):
+                files.refuse_occupied(out, "a Run")
+    finally:
+        shut.chmod(0o700)
+
+
+def test_a_mount_point_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "volume").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "volume")
+    with pytest.raises(InputError, match="choose a folder in it"):
+        files.refuse_occupied(tmp_path / "volume", "a Run")
+    files.refuse_occupied(tmp_path / "volume" / "run", "a Run")
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_replaced(tmp_path: Path) -> None:
+    unborn = tmp_path / f".run.{os.getpid()}.new"
+    unborn.mkdir()
+    (unborn / "left").touch()
+    files.create_folder(tmp_path / "run", "a Run", {"a.json": {"b": 1}})
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "a.json"]
+
+
+@pytest.mark.parametrize("taken", ["folder", "file"])
+def test_a_name_that_was_taken_meanwhile_is_named(taken: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="out already exists"), files.atomic_dir(out, {}):
+        if taken == "folder":
+            (out / "mine").mkdir(parents=True)
+        else:
+            out.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_is_there_already_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there already exists"), files.reporting_disk(tmp_path / "out"):
+        (tmp_path / "there").mkdir()
+        (tmp_path / "there").mkdir()
 
 
 def test_existing_out_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plenish import runs
+from plenish import files, runs
 from plenish.commands.runs import list_runs, prune_runs, remove_run, show_run
 from plenish.errors import InputError
 from plenish.files import sha256_file, write_record
@@ -81,6 +81,55 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"/r .*Plenish Run"):
         Run.create(tmp_path / "r", "generator", CONFIG)
     assert (tmp_path / "r" / "thesis.doc").exists()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_every_process_of_a_job_refuses_a_folder_in_use(
+    rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    path = tmp_path / "r"
+    Run.check_place(path)
+    (tmp_path / ".r.1.new").mkdir()  # What the first process makes on its way.
+    path.mkdir()
+    Run.check_place(path)
+    (path / "thesis.doc").touch()
+    with pytest.raises(InputError, match=r"/r .*Plenish Run"):
+        Run.check_place(path)
+
+
+def test_a_run_that_another_process_makes_meanwhile_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    look = files.refuse_occupied
+
+    def look_late(folder: Path, what: str) -> None:
+        monkeypatch.setattr(files, "refuse_occupied", look)
+        Run.create(folder, "generator", CONFIG)
+        look(folder, what)
+
+    monkeypatch.setattr(files, "refuse_occupied", look_late)
+    Run.check_place(tmp_path / "r")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_run_at_a_link_is_made_in_its_folder_or_refused_at_once(is_there: bool, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("folder")
+    if not is_there:
+        with pytest.raises(InputError, match="/link "):
+            Run.check_place(link)
+        return
+    (tmp_path / "folder").mkdir()
+    Run.check_place(link)
+    made = Run.create(link, "generator", CONFIG)
+    assert made.path == link
+    assert link.is_symlink()
+    assert Run.open(tmp_path / "folder").id == made.id
+    Run.check_place(link)
 
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:

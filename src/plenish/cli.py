@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,9 @@ from plenish._version import __version__
 from plenish.configuration import option_name
 from plenish.errors import AlreadyMade, InputError, PlenishError, first_line, unknown
 from plenish.files import disk_sentence, refuse_unwritable
-from plenish.terminal import clean, hang_up, json_text, note, write
-from plenish.wording import Sentences
+from plenish.terminal import hang_up, json_text, note, write
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from plenish.invocation import Command
 
 
@@ -128,10 +125,6 @@ VERBS: dict[str, tuple[str, str]] = {
 """Each verb's command, as a module of plenish.commands and a name in it, and its purpose."""
 _COMMON = {option_name(f.name): isinstance(f.default, bool) for f in dataclasses.fields(settings.Settings)}
 """Options of every verb, and whether each stands without a value; --config FILE is one more."""
-_MOST_COLUMNS = 9
-"""Columns of a table; of one with more, a row is below the other."""
-_SHORT, _LONG = 12, 24
-"""Letters of a cell that stays in one line, and of a word that may be broken."""
 _PARALLEL = (
     "train generator", "train gan", "train autoencoder", "train classifier", "train translate", "harden",
 )  # fmt: skip
@@ -255,7 +248,7 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
             f"'plenish {name}' is work for one process, and WORLD_SIZE is {settings.process()[1]}; several "
             f"processes together do {', '.join(_PARALLEL)} and recipe run."
         )
-    if isinstance(out := values.get("out"), Path):
+    if isinstance(out := values.get("out"), Path) and not values.get("dry_run"):
         refuse_unwritable(out)  # Before any work.
     with settings.use(**common), typed(["plenish", *leading, *arguments]):
         result = command(**values)
@@ -321,107 +314,9 @@ def _print(result: Any) -> None:
     if settings.current().json:
         write(json_text(summary))
         return
-    from rich.console import Console
+    from plenish.terminal_tables import as_text
 
-    # What a name holds is not markup.
-    console = Console(markup=False, highlight=False)
-    shown = result.shown() if hasattr(result, "shown") else summary
-    with console.capture() as captured:
-        if isinstance(shown, Mapping):
-            console.print(*_tables(shown, console.width), sep="\n")
-        else:
-            console.print(clean(str(shown)), soft_wrap=True)
-    write(captured.get().rstrip("\n"))
-
-
-def _tables(content: Mapping[str, Any], width: int) -> Iterator[Table]:
-    """Facts in two columns, and below them a table for each list of rows.
-
-    A table that is too wide for the terminal has no lines; one too wide even then, a row below the other.
-    Nothing is cut off: what has no room in a line goes on in the next.
-    """
-    from rich.table import Table
-
-    facts, below = Table.grid(padding=(0, 2)), list[Table]()
-    for _ in range(2):
-        facts.add_column(overflow="fold")
-    for key, value in content.items():
-        title = clean(key.replace("_", " "))
-        if not (isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value)):
-            facts.add_row(title, _text(value))
-            continue
-        names = list(dict.fromkeys(column for row in value for column in row))
-        if not names:
-            continue
-        columns = [
-            [clean(name.replace("_", " ")), *(_text(row.get(name)) for row in value)] for name in names
-        ]
-        least = [max(map(_unbroken, column)) for column in columns]
-        between = 3 * len(columns) + 1
-        if is_plain := sum(least) + between > width:
-            between = 2 * len(columns)
-        if len(columns) > _MOST_COLUMNS or sum(least) + between > width:
-            for number, row in enumerate(value, 1):
-                tables = list(_tables(row, width))
-                for first in tables[:1]:
-                    first.title, first.title_justify = f"{title} {number}", "left"
-                below += tables
-            continue
-        table = Table(title=title, title_justify="left")
-        if is_plain:
-            table.box, table.padding = None, (0, 1)
-        most = [max(map(_widest_line, column)) for column in columns]
-        for (head, *_), room in zip(columns, _widths(least, most, width - between), strict=True):
-            table.add_column(head, overflow="fold", width=room)
-        for row in zip(*(cells for _, *cells in columns), strict=True):
-            table.add_row(*row)
-        below.append(table)
-    if facts.row_count:
-        yield facts
-    yield from below
-
-
-def _widths(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
-    """Widths of columns that share some room, each from its least to its most; those first that want little.
-
-    rich itself lets columns that have a least width grow beyond the terminal, which cuts the last ones off.
-    """
-    found, room = list(least), room - sum(least)
-    by_want = sorted(range(len(least)), key=lambda i: most[i] - least[i])
-    for left, i in zip(range(len(least), 0, -1), by_want):
-        more = min(most[i] - least[i], room // left)
-        found[i], room = found[i] + more, room - more
-    return found
-
-
-def _unbroken(text: str) -> int:
-    """How wide a column must be for a cell: short cells in one line, and of others no word apart."""
-    from rich.cells import cell_len
-
-    whole = cell_len(text)
-    return whole if whole <= _SHORT else min(_LONG, max(map(cell_len, text.split()), default=0))
-
-
-def _widest_line(text: str) -> int:
-    from rich.cells import cell_len
-
-    return max(map(cell_len, text.splitlines()), default=0)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{clean(str(key))} {_text(item)}" for key, item in value.items()) or "–"
-    if isinstance(value, Sentences):
-        return "\n".join(f"• {clean(text)}" for text in value) or "–"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_text, value)) or "–"
-    return clean(str(value))
+    write(as_text(result.shown() if hasattr(result, "shown") else summary))
 
 
 __all__ = ["VERBS", "load_command", "main", "run"]

@@ -170,9 +170,14 @@ class Run:
         Raises:
             InputError: it holds something else, or cannot be written.
         """
-        # The first process makes the folder, perhaps while another one looks.
-        if settings.is_first_process() and not (path / "config.json").is_file():
+        if (path / "config.json").is_file():
+            return
+        try:
             files.refuse_occupied(path, "a Plenish Run")
+        except InputError:
+            # The first process of a job makes the folder, perhaps while another one looks.
+            if not (path / "config.json").is_file():
+                raise
 
     @property
     def commands(self) -> list[dict[str, Any]]:
