@@ -221,6 +221,16 @@ def test_a_control_alone_is_said_to_be_no_attack(capsys: pytest.CaptureFixture[s
     assert cli.run(["attack", *words, "--fail-under", "0.4"]) == 2  # Of a result that is there, too.
 
 
+def test_other_weights_beside_a_file_make_another_classifier() -> None:
+    Path("apart.pt").write_bytes(Path("direction.pt").read_bytes())
+    Path("apart.pt.data").write_bytes(b"weights")
+    words = ["apart.pt", "data", "--out", "apart", "--attacks", "noise"]
+    assert run(*words) == 0
+    assert run(*words) == 0  # It is there.
+    Path("apart.pt.data").write_bytes(b"other weights")
+    assert run(*words) == 2
+
+
 def test_a_file_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["direction.pt", "data", "--out", "holed", "--attacks", "fgsm"]
     assert run(*words) == 0
