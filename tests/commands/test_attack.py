@@ -204,15 +204,31 @@ def test_a_control_alone_is_said_to_be_no_attack(capsys: pytest.CaptureFixture[s
     assert cli.run(["attack", *words, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert "no attack tried succeeded" not in said["found"]
+    assert ["right_under_noise" in row for row in said["worst_case"]] == [True] * len(said["worst_case"])
+    assert not any("no_attack_succeeded_on" in row for row in said["worst_case"])
     content = files.read_record(Path("control/attack.json"))
     told = str(Caveat("controls-alone"))
     assert "controls-alone" in [caveat["code"] for caveat in content["caveats"]]
     assert told in said["caveats"]
-    assert told in Path("control/attack.html").read_text(encoding="utf-8")
+    page = Path("control/attack.html").read_text(encoding="utf-8")
+    assert told in page
+    assert "right under noise" in page
+    for words_of_attacks in ("no attack succeeded", "under all attacks", "right under attack"):
+        assert words_of_attacks not in page
     log = json.loads(Path("control/attack.sarif").read_text(encoding="utf-8"))
     notes = log["runs"][0]["invocations"][0]["toolExecutionNotifications"]
     assert "controls-alone" in [note["descriptor"]["id"] for note in notes]
     assert cli.run(["attack", *words, "--fail-under", "0.4"]) == 2  # Of a result that is there, too.
+
+
+def test_other_weights_beside_a_file_make_another_classifier() -> None:
+    Path("apart.pt").write_bytes(Path("direction.pt").read_bytes())
+    Path("apart.pt.data").write_bytes(b"weights")
+    words = ["apart.pt", "data", "--out", "apart", "--attacks", "noise"]
+    assert run(*words) == 0
+    assert run(*words) == 0  # It is there.
+    Path("apart.pt.data").write_bytes(b"other weights")
+    assert run(*words) == 2
 
 
 def test_a_file_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import torch
 
-from plenish import cli, settings
+from plenish import cli, files, settings
+from plenish.commands.export_model import export_model
 from plenish.commands.harden import harden
 from plenish.commands.train_autoencoder import train_autoencoder
 from plenish.commands.train_classifier import train_classifier_run
@@ -24,6 +25,7 @@ from plenish.errors import InputError
 from plenish.robustness.evaluation import evaluate
 from plenish.runs import Run
 from plenish.training.classifier_model import CLASSIFIER, Classifier, labelled_images
+from plenish.training.model_files import facts_beside
 
 QUICK: dict[str, Any] = {"steps": 12, "batch": 8, "evaluations": 2}
 
@@ -119,11 +121,34 @@ def test_an_attack_knows_what_is_said_beside_the_file(
     with pytest.raises(InputError) as told:
         evaluate(file, data, split="other", **fast)
     assert told.value.code == "other-split"
-    with pytest.raises(InputError, match="normalises images itself"):
+    with pytest.raises(InputError) as told:
         evaluate(file, data, mean=[0.5], **fast)
+    assert told.value.code == "normalisation-inside"
     with file.open("ab") as end:
         end.write(b" ")
     assert "run" not in evaluate(file, data, **fast).content["classifier"]
+
+
+def test_a_file_is_read_once_and_known_by_all_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert export("plain", tmp_path / "out", "--as", "torchscript") == 0
+    file, read = tmp_path / "out" / "classifier.pt", []
+    real = files.sha256_file
+    monkeypatch.setattr(files, "sha256_file", lambda path: read.append(path) or real(path))
+    fast: dict[str, Any] = {"attacks": ("noise",), "eps": (2 / 255,), "corruptions": False, "resamples": 100}
+    about = evaluate(file, Dataset.open("data"), **fast).content["classifier"]
+    assert read.count(file) == 1
+    assert about["weights_sha256"] == real(file)
+    facts, more = files.read_record(file.with_name("config.json")), file.with_name("classifier.pt.data")
+    more.write_bytes(b"weights")
+    facts["external_data"] = {more.name: real(more)}
+    files.write_record(file.with_name("config.json"), facts)
+    assert facts_beside(file) is not None
+    more.write_bytes(b"others")
+    assert facts_beside(file) is None
+    more.unlink()
+    assert facts_beside(file) is None
 
 
 def test_torchscript_says_of_val_what_the_run_does(tmp_path: Path) -> None:
@@ -152,7 +177,7 @@ def test_what_cannot_be_exported_gets_one_sentence(
     for words, said in (
         (("plain", "--options", "steps=3", "--as", "torchscript"), "--options"),
         ((tmp_path / "cae", "--as", "torchscript"), "a generator or a classifier Run"),
-        ((cut, "--as", "safetensors"), "no finished classifier"),
+        ((cut, "--as", "safetensors"), str(cut)),
         (("plain", "--as", "torchscript", "--checkpoint", "kimg-9"), "kimg-9"),
         (("plain", "--as", "torchscript", "--opset", "3"), "--opset"),
         (("plain",), "pip install 'plenish[onnx]'"),
@@ -164,3 +189,6 @@ def test_what_cannot_be_exported_gets_one_sentence(
         assert said in told
         assert len(told.splitlines()) == 1
         assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError) as refused:
+        export_model(cut, tmp_path / "out", format="safetensors")
+    assert refused.value.code == "unfinished"

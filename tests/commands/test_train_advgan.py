@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from plenish.latent.judges import open_classifier
 from plenish.options import read_options
 from plenish.robustness.target import Target
 from plenish.robustness.threat import lengths
-from plenish.robustness.trained_perturber import load_perturber
+from plenish.robustness.trained_perturber import is_measured, load_perturber
 from plenish.runs import Run
 from plenish.training import checkpoints
 
@@ -103,6 +104,19 @@ def test_the_same_command_reads_the_test_part_no_more(home: Path) -> None:
     reads = Dataset.open(home / "data").test_reads()
     assert ask(home, LINE.format("run", 0.08) + " --test") == 0
     assert Dataset.open(home / "data").test_reads() == reads
+
+
+def test_an_older_measurement_is_shown_no_more_and_made_again(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "run", tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    assert is_measured(run, test=True)
+    run.update_status(fooling=[{"part": "val", "images": 12, "fooled": 0.5}, *run.status["fooling"]])
+    assert not is_measured(run, test=False)
+    run.update_status(fooling=run.status["fooling"][:1])
+    assert not is_measured(run, test=False)
+    assert "classified right" in (home / "run" / "report.html").read_text(encoding="utf-8").lower()
+    assert cli.run(["report", str(tmp_path / "page.html"), "--run", str(run.path), "--quiet"]) == 0
+    assert "classified right" not in (tmp_path / "page.html").read_text(encoding="utf-8").lower()
 
 
 def test_a_trained_perturber_is_an_attack(home: Path) -> None:

@@ -25,7 +25,7 @@ from plenish.training.checkpoints import save_checkpoint
 from plenish.training.classifier_columns import NO_COLUMNS, Columns
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.classifier_model import CLASSIFIER, Classifier, head_of
-from plenish.training.model_files import Exportable, Format, load_exported, write_export
+from plenish.training.model_files import Exportable, Format, load_exported, write_export, write_part
 
 NAMES = ("class1", "other", "class0")
 AGE = Columns.fit(pd.DataFrame({"age": [40.0, 60.0]}), np.arange(2), ("age",))
@@ -181,6 +181,48 @@ def test_results_that_are_no_numbers_are_refused(network: nn.Module, said: str, 
     with pytest.raises(CheckFailed, match=said):
         write_export(tmp_path / "out", model, "safetensors", 18, {"kind": "classifier"}, asked={})
     assert not list(tmp_path.iterdir())
+
+
+def refuse(error: Exception) -> Any:
+    """A function that raises an error."""
+
+    def raising(*_: object, **__: object) -> Any:
+        raise error
+
+    return raising
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_a_file_that_the_runtime_rejects_is_a_failed_check(
+    format: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxscript")
+        runtime, opener = pytest.importorskip("onnxruntime"), "InferenceSession"
+    else:
+        runtime, opener = torch.jit, "load"
+    part = Part(nn.ReLU().eval(), lambda n: {"images": torch.ones(n, 4)}, "logits")
+    model = Exportable(part, part.module, lambda path: part.module)
+    for error, raised in ((RuntimeError("no such operator"), CheckFailed), (MemoryError(), MemoryError)):
+        monkeypatch.setattr(runtime, opener, refuse(error))
+        with pytest.raises(raised):
+            write_export(tmp_path / "out", model, format, 18, {"kind": "classifier"}, asked={})
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("memory")])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_memory_that_does_not_suffice_is_not_laid_on_the_format(
+    error: Exception, wrapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outer: Exception = error
+    if wrapped:
+        outer = RuntimeError("tracing failed")
+        outer.__cause__ = error
+    monkeypatch.setattr(torch.jit, "trace", refuse(outer))
+    part = Part(nn.ReLU().eval(), lambda n: {"images": torch.ones(n, 4)}, "logits")
+    with pytest.raises(type(error)):
+        write_part(part, tmp_path / "model.pt", "torchscript")
 
 
 class OfTwo(nn.Module):

@@ -102,11 +102,14 @@ def test_runs_that_give_no_score_are_refused(tmp_path: Path) -> None:
     for kind, named in (
         ("generator", "generator"),
         ("study", "plenish train classifier"),
-        ("classifier", "no finished classifier"),
     ):
         Run.create(tmp_path / kind, kind, {})
         with pytest.raises(InputError, match=f"{tmp_path / kind}.*{named}"):
             open_scorer([tmp_path / kind])
+    Run.create(tmp_path / "classifier", "classifier", {})
+    with pytest.raises(InputError, match=str(tmp_path / "classifier")) as told:
+        open_scorer([tmp_path / "classifier"])
+    assert told.value.code == "unfinished"
     Run.create(tmp_path / "half", "autoencoder-study", {})
     with pytest.raises(InputError, match="plenish study autoencoders"):
         open_scorer([tmp_path / "half"])

@@ -21,6 +21,7 @@ from plenish.robustness.noise import random_noise
 from plenish.robustness.registry import ATTACKS as REGISTRY
 from plenish.robustness.registry import AttackSpec
 from plenish.robustness.square import square
+from plenish.robustness.target import OfFunction
 from plenish.robustness.threat import NORMS, Norm, lengths
 
 Attack = Callable[..., Tensor]
@@ -117,12 +118,13 @@ def test_the_classifier_is_left_as_it_was(attack: Attack, training: bool) -> Non
     next(iter(model.parameters())).grad = torch.ones_like(next(iter(model.parameters())))
     before = state(model)
     given_images = images.clone()
-    attack(model, images, torch.zeros(4, dtype=torch.long), 0.1)
-    after = state(model)
-    assert after["modes"] == before["modes"]
-    assert after["where"] == before["where"]
-    assert all(torch.equal(after["values"][k], v) for k, v in before["values"].items())
-    assert torch.equal(images, given_images)
+    for given_model in (model, model.forward, OfFunction(model.forward)):
+        attack(given_model, images, torch.zeros(4, dtype=torch.long), 0.1)
+        after = state(model)
+        assert after["modes"] == before["modes"]
+        assert after["where"] == before["where"]
+        assert all(torch.equal(after["values"][k], v) for k, v in before["values"].items())
+        assert torch.equal(images, given_images)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -211,6 +212,12 @@ def test_radii_by_default_follow_the_norm() -> None:
     assert HardeningConfig(norm="l2", eps=0.1).resolved().radius == 0.1
 
 
+def test_a_step_that_follows_from_eps_may_exceed_the_range() -> None:
+    how = HardeningConfig(method="fast", eps=0.9).resolved()
+    assert how.step_size == pytest.approx(1.125)
+    assert HardeningConfig(**dataclasses.asdict(how)) == how  # As a Run keeps it.
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -219,6 +226,9 @@ def test_radii_by_default_follow_the_norm() -> None:
         ({"eps": -0.1}, "--eps"),
         ({"eps": "4"}, "--eps"),
         ({"eps": "much"}, "'much'"),
+        ({"step_size": 1.1}, "--step-size"),
+        ({"method": "fast", "eps": 0.9, "step_size": 1.1}, "--step-size"),
+        ({"step_size": 0}, "--step-size"),
         ({"method": "pgd", "beta": 3.0}, "--beta"),
         ({"method": "free", "awp": 0.01}, "--awp"),
         ({"method": "fast", "attack_steps": 3}, "--attack-steps"),

@@ -161,6 +161,24 @@ def test_training_learns_the_perturbation_that_is_known() -> None:
     assert 0.3 < gained <= 0.8 + 1e-5  # 4 · 0.1 in each of the two.
 
 
+class _Overflowing(nn.Module):
+    """Its answer is infinite, and for the label, where an image is brighter than those of val."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        answers = torch.tensor([[5.0, 0.0]]).repeat(len(images), 1)
+        answers[images.amax(dim=(1, 2, 3)) > 0.6, 0] = torch.inf
+        return answers
+
+
+def test_an_answer_that_is_no_number_counts_as_fooled() -> None:
+    torch.manual_seed(0)
+    val = Images(np.full((4, 16, 16, 3), 128, np.uint8).__getitem__, np.zeros(4, np.int64))
+    engine, how = Engine(torch.device("cpu"), "float32"), AdvGANMethod("linf", 0.2)
+    one = AdvGANLearner(TINY, how, _Overflowing(), engine, val)
+    one.perturber = _Directions(torch.ones(4, 3, 16, 16))  # type: ignore[assignment]
+    assert one.validate(Clock(1)) == {"val_fooled": 1}
+
+
 @pytest.mark.parametrize("eps", [math.nan, -0.1, "far", 2.0, 0])
 def test_a_radius_is_read_as_everywhere(eps: Any) -> None:
     typed: Any = "4/255"

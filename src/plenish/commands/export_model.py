@@ -37,7 +37,8 @@ def export_model(
         run: a generator's or a classifier's Run.
         out: the folder to make; must not exist.
         format: onnx for any runtime; torchscript for PyTorch without Plenish (such a file holds code);
-            safetensors for Plenish itself: weights alone, no code.
+            safetensors is weights alone, no code, for plenish.load_exported; those of a classifier from timm
+            also load in timm.create_model.
         checkpoint: best, last, or a checkpoint's name.
         opset: version of the ONNX operators.
         options: of a generator: options of its family as name=value, such as steps=10, which the model then

@@ -91,7 +91,7 @@ def _convolution(before: int, after: int, kernel: int = 3, stride: int = 1) -> l
 
 
 class Normalised(nn.Module):
-    """A classifier with its normalisation, so that it takes images in [-1, 1]."""
+    """A classifier with its normalisation, so that it takes images in the range that mean and std are of."""
 
     mean: Tensor
     std: Tensor
@@ -101,8 +101,8 @@ class Normalised(nn.Module):
 
         Args:
             network: normalised images N×C×H×W → logits N×K.
-            mean: per-channel mean of images in [-1, 1].
-            std: per-channel standard deviation.
+            mean: per-channel mean of images, in the range that they are given in.
+            std: per-channel standard deviation in the same range.
         """
         super().__init__()
         self.network = network
@@ -110,7 +110,7 @@ class Normalised(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Images N×C×H×W in [-1, 1], and columns N×D where the network takes some → logits N×K."""
+        """Images N×C×H×W, and columns N×D where the network takes some → logits N×K."""
         more = () if columns is None else (columns,)
         logits: Tensor = self.network((images - self.mean) / self.std, *more)
         return logits

@@ -16,10 +16,10 @@ from plenish.report import figures
 from plenish.report.attack_words import triple, worst_at
 from plenish.report.chart_canvas import SERIES, WIDE, Chart, canvas, chart, colour, shorten
 from plenish.report.pictures import Picture, sheet
+from plenish.robustness.evaluation_config import EXAMPLES, GALLERY
 from plenish.robustness.radius import format_eps
 
 Row = Mapping[str, Any]
-GALLERY, EXAMPLES = "gallery.npz", "examples.parquet"
 _MOST_TICKS = 9
 _NO_NUMBER = "no number"
 """The answer of a classifier whose largest logit is not finite."""

@@ -90,7 +90,8 @@ def _cards(content: Row, gate: Gate) -> list[Card]:
     if gate.least is not None:
         tone = "bad" if gate.failed else "good"
         text += f" Asked for: at least {percent(gate.least)}."
-    cards = [Card(f"How much is right under attack (eps {at})?", percent(gate.accuracy), text, tone)]
+    under = "noise" if controls_alone(content) else "attack"
+    cards = [Card(f"How much is right under {under} (eps {at})?", percent(gate.accuracy), text, tone)]
     grid = [one for one in content["worst_case"] if one["eps"] > 0]
     clean = content["clean"]["accuracy"][0]
     half = next((one for one in grid if one["accuracy"][0] <= clean / 2), None)
@@ -123,7 +124,8 @@ def _flag_card(content: Row) -> Card:
 
 def _curve(content: Row) -> Section:
     norm, names = content["threat"]["norm"], list(content["attacks"])
-    rows = []
+    control, rows = controls_alone(content), []
+    under, kept = ("noise", "right") if control else ("all attacks", "no attack succeeded")
     for row in content["worst_case"]:
         n = content["data"]["images"]
         by = sorted(row.get("found_by", {}).items(), key=lambda pair: -pair[1])
@@ -131,18 +133,24 @@ def _curve(content: Row) -> Section:
         rows.append(
             {
                 "eps": format_eps(row["eps"], norm),
-                "right under all attacks, %": _in_two_lines(row["accuracy"], ".1f"),
+                f"right under {under}, %": _in_two_lines(row["accuracy"], ".1f"),
                 "balanced over classes, %": _in_two_lines(row["balanced_accuracy"], ".1f"),
-                "no attack succeeded": f"{round(row['accuracy'][0] * n):,} of {n:,}",
+                kept: f"{round(row['accuracy'][0] * n):,} of {n:,}",
                 "found by": textwrap.fill(found, _LINE) or "–",
             }
         )  # fmt: skip
+    counted = "random noise of that size, which is no attack, does not change that."
+    if not control:
+        counted = (
+            f"none of {plural(len(names), 'attack')} changes that. 'Found by' is the first attack that "
+            "succeeded."
+        )
     lead = (
         f"Pixels are in [0, 1]; {norm_words(norm)}. An image counts as right if it is answered right and "
-        f"none of {plural(len(names), 'attack')} changes that. 'Found by' is the first attack that succeeded."
+        f"{counted}"
     )
     words = list(rows[0])[1:]
-    return Section("eps", "How much is right under attack?", [
+    return Section("eps", f"How much is right under {'noise' if control else 'attack'}?", [
         Charts([eps_curve(content)], wide=True), Table(rows, "Worst case of each image", words=words),
     ], lead=lead)  # fmt: skip
 

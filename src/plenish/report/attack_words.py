@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from plenish.metrics.words import number, percent
+from plenish.robustness.evaluation_config import CONTROLS_ALONE
 from plenish.robustness.radius import format_eps, measured_eps
 from plenish.wording import plural
 
 Row = Mapping[str, Any]
-CONTROLS = "controls-alone"
-"""Code of the caveat of a result without an attack."""
 UNTRIED = "Attacks that were not tried may succeed where these did not."
 
 
@@ -215,7 +214,7 @@ def worst_at(content: Row, eps: float | None = None) -> Row:
 
 def controls_alone(content: Row) -> bool:
     """Whether no attack was made, but the control of random noise alone."""
-    return any(caveat["code"] == CONTROLS for caveat in content.get("caveats", ()))
+    return any(caveat["code"] == CONTROLS_ALONE for caveat in content.get("caveats", ()))
 
 
 def held(content: Row, row: Row) -> str:
@@ -233,11 +232,12 @@ def held(content: Row, row: Row) -> str:
 def rows_of_worst(content: Row) -> list[dict[str, Any]]:
     """The worst case by eps, for a terminal and for programs."""
     n, norm = content["data"]["images"], content["threat"]["norm"]
+    kept = "right_under_noise" if controls_alone(content) else "no_attack_succeeded_on"
     return [
         {
             "eps": format_eps(row["eps"], norm), **dict(zip(("accuracy", "low", "high"), row["accuracy"])),
             "balanced": row["balanced_accuracy"][0],
-            "no_attack_succeeded_on": f"{round(row['accuracy'][0] * n)} of {n}",
+            kept: f"{round(row['accuracy'][0] * n)} of {n}",
         }
         for row in content["worst_case"]
     ]  # fmt: skip

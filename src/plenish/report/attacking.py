@@ -17,8 +17,8 @@ from plenish.report.attack_page import PAGE, write_attack_page
 from plenish.report.attack_words import Gate, controls_alone, held, worst_at
 from plenish.report.sarif import write_sarif
 from plenish.robustness.attack_plan import CONTROL
-from plenish.robustness.evaluation import RESULT, evaluate
-from plenish.robustness.evaluation_config import EvaluationConfig
+from plenish.robustness.evaluation import evaluate
+from plenish.robustness.evaluation_config import RESULT, EvaluationConfig
 from plenish.robustness.registry import spelled
 from plenish.training.classifier_model import CLASSIFIER
 
@@ -113,6 +113,7 @@ def _files(source: str | Path, options: AttackOptions) -> list[str]:
     """Hashes of the names, sizes and times of a classifier's files, so that another one is told apart."""
     path = Path(source)
     weights = path / CLASSIFIER if path.is_dir() else path
+    beside = weights.with_name(f"{weights.name}.data")  # Of an ONNX model beyond the limit of one file.
     trained = None if options.perturber is None else options.perturber / "checkpoints"
-    used = (weights, options.weights, trained)
+    used = (weights, beside, options.weights, trained)
     return [files.tree_hash(one) for one in used if one is not None and one.exists()]

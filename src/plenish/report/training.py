@@ -66,6 +66,10 @@ NOT_CURVES = {
     "quality/kid_real", "quality/kid_low", "quality/kid_high", "quality/n", "quality/absurd",
 }  # fmt: skip
 MOST_OTHERS = 6
+_WIDE_KINDS = ("translation", "perturber")
+"""Kinds of Run whose pictures show triples of images, several beside each other."""
+_WIDE_MOST, _WIDE_LEAST = 3, 760
+"""How many of such pictures are shown, and the pixels that each is wide at least."""
 _FIRST = {
     "Losses", "KID (lower is better)", "Like real images, by share",
     "Samples that look like copies of training images", "Mean absolute difference (lower is better)",
@@ -94,9 +98,9 @@ def training(inputs: ReportInputs) -> Section | None:
         Charts(others, folded="More curves" if scored else ""),
         confusion_table(table),
     ]  # fmt: skip
-    in_threes = run.kind in ("translation", "perturber")
-    if strip := progress_strip(run, 3, least=760) if in_threes else progress_strip(run):
-        blocks += [Text(_STRIP.get(run.kind, _STRIP["generator"])), Pictures(strip, wide=in_threes)]
+    is_wide = run.kind in _WIDE_KINDS
+    if strip := progress_strip(run, _WIDE_MOST, least=_WIDE_LEAST) if is_wide else progress_strip(run):
+        blocks += [Text(_STRIP.get(run.kind, _STRIP["generator"])), Pictures(strip, wide=is_wide)]
     blocks.append(_errors_table(status.get("errors") or []))
     blocks += held_out(run, status.get("held_out") or [])
     blocks.append(_fooling_table(status.get("fooling") or []))
@@ -116,7 +120,10 @@ def _errors_table(errors: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _fooling_table(found: Sequence[Mapping[str, Any]]) -> Table:
-    """How often a perturber fools its classifier, beside other attacks in the same ball."""
+    """How often a perturber fools its classifier, beside other attacks in the same ball.
+
+    Rows of older Runs that name no attack are left out.
+    """
     names = {"fgsm": "FGSM", "pgd": "PGD, 20 steps"}
     rows = [
         {
@@ -124,7 +131,7 @@ def _fooling_table(found: Sequence[Mapping[str, Any]]) -> Table:
             "classified right": f"{row['classified_right']} of {row['images']}",
             "fooled": percent(row["fooled"]), "from": percent(row["low"]), "to": percent(row["high"]),
         }
-        for row in found
+        for row in found if "attack" in row
     ]  # fmt: skip
     return Table(
         rows,

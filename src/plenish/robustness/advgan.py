@@ -29,6 +29,7 @@ from plenish.robustness.gradients import logits_of
 from plenish.robustness.losses import margin
 from plenish.robustness.radius import parse_eps
 from plenish.robustness.threat import Norm, Threat, project
+from plenish.robustness.visited import judged_margin, misclassified, predictions
 from plenish.training.augment import orient
 from plenish.training.engine import Engine, to_uint8
 from plenish.training.learner import Clock, Learner, Preview
@@ -162,16 +163,23 @@ class AdvGANLearner(Learner):
         }
 
     def validate(self, clock: Clock) -> dict[str, float]:
-        """The share of val images that are fooled, of those the classifier gets right, and their margin."""
-        right, leads = (list[NDArray[np.float32]]() for _ in range(2))
+        """The share of val images that are fooled, of those the classifier gets right, and their margin.
+
+        An answer that is NaN or infinite is wrong, as for every attack, and has no margin to average.
+        """
+        fooled, leads = list[NDArray[np.bool_]](), list[NDArray[np.float32]]()
         for images, labels in self._of_val():
             with torch.no_grad():
                 made = perturbed(self.perturber, images, self.method.eps, self.method.norm)
-                for found, shown in ((right, images), (leads, made)):
-                    found.append(margin(logits_of(self.victim, shown), labels).cpu().numpy())
-        attacked = np.concatenate(right) < 0
-        lead = np.concatenate(leads)[attacked]
-        return {FOOLED: float((lead > 0).mean()), MARGIN: float(lead.mean())} if len(lead) else {}
+                logits = logits_of(self.victim, made)
+                right = ~misclassified(self.victim, images, labels)
+            fooled.append((predictions(logits) != labels)[right].cpu().numpy())
+            leads.append(judged_margin(logits, labels)[right].cpu().numpy())
+        share, lead = np.concatenate(fooled), np.concatenate(leads)
+        if not len(share):
+            return {}
+        finite = lead[np.isfinite(lead)]
+        return {FOOLED: float(share.mean())} | ({MARGIN: float(finite.mean())} if len(finite) else {})
 
     def preview(self, clock: Clock) -> Preview | None:
         """Val images in threes: as they are, perturbed, and the amplified difference."""

@@ -33,7 +33,13 @@ from plenish.robustness.attack_plan import AttackPlan, plan_of
 from plenish.robustness.attacked_images import AttackedImages, Tensors, limits_of, of_tensors, rows_of
 from plenish.robustness.corruptions import SEVERITIES, suitable
 from plenish.robustness.curves import GroupedIntervals, Triple
-from plenish.robustness.evaluation_config import EvaluationConfig
+from plenish.robustness.evaluation_config import (
+    CONTROLS_ALONE,
+    EXAMPLES,
+    GALLERY,
+    RESULT,
+    EvaluationConfig,
+)
 from plenish.robustness.flags import Evidence, flags_of
 from plenish.robustness.gradient_checks import MOST_IMAGES, GradientChecks, check_gradients, has_gradient
 from plenish.robustness.gradients import Precision, untouched
@@ -46,7 +52,6 @@ from plenish.robustness.visited import misclassified
 from plenish.training.engine import Engine
 
 FORMAT = 1
-RESULT, EXAMPLES, GALLERY = "attack.json", "examples.parquet", "gallery.npz"
 Model = Target | nn.Module | Callable[[Tensor], Tensor] | Path | str
 Data = Dataset | Path | str | Tensors
 
@@ -212,7 +217,7 @@ def _opened(
         if not known:
             raise InputError(f"Give the names of the classes of {model}, since the data do not say them.")
         expected = Expected(known, images.size, images.channels, weights, mean, std)
-        target = open_target(model, expected)
+        target = open_target(model, expected, exported=facts or {})
     elif target is None:
         assert not isinstance(model, (str, Path, Target))
         target = Target.of_module(model, images.size, images.channels, images.names)
@@ -357,7 +362,7 @@ def _caveats(runner: AttackRunner, plan: AttackPlan, found: Outcomes, differenti
         why = target.about.get("not_differentiable", "no gradient reaches the image")
         caveats.append(Caveat("not-differentiable", {"why": why, "attacks": list(plan.left_out)}))
     if {attack.kind for attack in plan.attacks} == {"control"}:
-        caveats.append(Caveat("controls-alone"))
+        caveats.append(Caveat(CONTROLS_ALONE))
     if accuracy <= chance:
         caveats.append(Caveat("clean-near-chance", {"accuracy": accuracy, "chance": chance}))
     return caveats

@@ -17,6 +17,10 @@ GRIDS: Mapping[str, tuple[str, ...]] = {
 }
 """Radii at which classifiers are attacked by default, by norm."""
 PRESETS = ("standard", "quick", "full")
+RESULT, EXAMPLES, GALLERY = "attack.json", "examples.parquet", "gallery.npz"
+"""Files of a result."""
+CONTROLS_ALONE = "controls-alone"
+"""Code of the caveat of a result without an attack."""
 
 
 @dataclasses.dataclass(frozen=True)

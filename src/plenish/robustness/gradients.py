@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -19,14 +20,24 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Precision = Literal["float32", "bfloat16"]
 
 
+def owner_of(model: Network) -> nn.Module | None:
+    """The module that a network is, or whose method it is; None of another function."""
+    owner = model.__self__ if inspect.ismethod(model) else model
+    return owner if isinstance(owner, nn.Module) else None
+
+
 def as_module(model: Network) -> nn.Module:
-    """A module as it is; of another function one that is empty, since nothing is known of its weights."""
-    return model if isinstance(model, nn.Module) else nn.Module()
+    """`owner_of` a network; of another function one that is empty, since nothing is known of its weights."""
+    found = owner_of(model)
+    return nn.Module() if found is None else found
 
 
 @contextlib.contextmanager
 def untouched(model: Network) -> Iterator[None]:
     """Attack a network without leaving a trace: its mode, parameters, gradients and buffers stay.
+
+    That holds for a module and for a method of one. Of another function, such as `lambda x: net(x)`, the
+    weights are not known: in training mode each call moves the statistics of its batch normalisation.
 
     Within, no parameter requires a gradient, which also saves the time of computing them.
     """

@@ -61,8 +61,21 @@ class HardeningConfig:
         eps = HARDENED_EPS[self.norm] if self.eps is None else self.eps
         for name, typed in (("eps", eps), ("step_size", self.step_size)):
             if typed is not None:
-                object.__setattr__(self, name, _length(option_name(name), typed, self.norm))
+                object.__setattr__(self, name, _length(option_name(name), typed))
+        self._check_norm()
         self._check_others()
+
+    def _check_norm(self) -> None:
+        """Refuse lengths above 1 in the L∞ norm, but for a step that follows from eps."""
+        sizes = {"eps": self.radius}
+        if self.step_size != self._usual_step():
+            sizes["step_size"] = float(self.step_size or 0)
+        for name, found in sizes.items() if self.norm == "linf" else ():
+            if found > 1:
+                raise InputError(
+                    f"{option_name(name)} is a distance above 0, at most 1, in units of [0, 1], as 4/255 or "
+                    f"0.02; not {found:g}."
+                )
 
     def _check_others(self) -> None:
         """Refuse options of another method."""
@@ -89,22 +102,22 @@ class HardeningConfig:
 
     def resolved(self) -> HardeningConfig:
         """The same with what follows from the method and eps filled in."""
-        share = {"fast": 1.25, "free": 1.0}.get(self.method, 0.25)
-        step_size = None if self.method == "none" else share * self.radius
         return dataclasses.replace(
             self,
             attack_steps=self.attack_steps or _STEPS.get(self.method),
-            step_size=step_size if self.step_size is None else self.step_size,
+            step_size=self._usual_step() if self.step_size is None else self.step_size,
             beta=_BETA.get(self.method) if self.beta is None else self.beta,
         )
 
+    def _usual_step(self) -> float | None:
+        """Length of a step where none is given: a share of eps; None without an attack."""
+        share = {"fast": 1.25, "free": 1.0}.get(self.method, 0.25)
+        return None if self.method == "none" else share * self.radius
 
-def _length(option: str, typed: float | str, norm: str) -> float:
-    """A distance, see `parse_eps`; InputError unless above 0, and in the L∞ norm at most 1."""
+
+def _length(option: str, typed: float | str) -> float:
+    """A distance, see `parse_eps`; InputError unless above 0."""
     found = parse_eps(typed, option)
-    if not found or (norm == "linf" and found > 1):
-        most = ", at most 1," if norm == "linf" else ""
-        raise InputError(
-            f"{option} is a distance above 0{most} in units of [0, 1], as 4/255 or 0.02; not {found:g}."
-        )
+    if not found:
+        raise InputError(f"{option} is a distance above 0 in units of [0, 1], as 4/255 or 0.02; not 0.")
     return found

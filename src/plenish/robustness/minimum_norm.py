@@ -1,4 +1,4 @@
-"""What attacks share that look for the nearest change, whatever its size."""
+"""What attacks share that look for the smallest change, whatever its size."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from plenish.errors import InputError, first_line
-from plenish.robustness.gradients import untouched
+from plenish.robustness.gradients import owner_of, untouched
 from plenish.training.classifier_model import Classifier
 
 
@@ -132,13 +132,14 @@ def _reason(error: Exception) -> str:
 
 
 class OfFunction(nn.Module):
-    """A function of tensors as a module without weights."""
+    """A function of tensors as a module; without weights, but for a method of a module."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        """Wrap a function; it is taken to be in evaluation mode."""
+        """Wrap a function; one that is no method is taken to be in evaluation mode."""
         super().__init__()
         self.training = False
         self.function = function
+        self.owner = owner_of(function)
 
     def forward(self, images: Tensor) -> Tensor:
         """What the function gives."""

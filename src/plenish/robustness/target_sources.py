@@ -92,13 +92,17 @@ class Expected:
         return of(self.mean, "mean", 0.0), of(self.std, "std", 1.0), assumed
 
 
-def open_target(source: str | Path, expected: Expected | None = None) -> Target:
+def open_target(
+    source: str | Path, expected: Expected | None = None, *, exported: Mapping[str, Any] | None = None
+) -> Target:
     """A classifier by what names it, on the device that the settings ask for, in evaluation mode.
 
     Args:
         source: a classifier's Run, `timm:NAME`, or a file of ONNX (`.onnx`), TorchScript (`.pt`, `.ts`,
             `.torchscript`) or torch.export (`.pt2`).
         expected: what a model other than a Run is for.
+        exported: what `exported_classifier` says of a file, empty where it says nothing; by default it is
+            asked, which reads the file once more.
 
     Raises:
         InputError: there is no such model, it takes other images, or has other classes.
@@ -123,7 +127,8 @@ def open_target(source: str | Path, expected: Expected | None = None) -> Target:
             f"{source} is no model that can be attacked; give a classifier's Run, {TIMM}NAME with --weights, "
             f"or a file that ends in {', '.join(SUFFIXES)}."
         )
-    return _of_file(path, kind, expected)
+    facts = (exported_classifier(path) or {}) if exported is None else exported
+    return _of_file(path, kind, expected, facts)
 
 
 def target_of_run(path: Path) -> Target:
@@ -199,15 +204,17 @@ def exported_classifier(path: Path) -> dict[str, Any] | None:
     return facts
 
 
-def _of_file(path: Path, kind: str, expected: Expected) -> Target:
+def _of_file(path: Path, kind: str, expected: Expected, facts: Mapping[str, Any]) -> Target:
     about = {
         "kind": kind, "name": path.name, "path": str(path.resolve()),
-        "weights_sha256": files.sha256_file(path),
+        "weights_sha256": facts["sha256"] if facts else files.sha256_file(path),
     }  # fmt: skip
     known: Mapping[str, Any] = {}
-    if facts := exported_classifier(path):
+    if facts:
         if expected.mean is not None or expected.std is not None:
-            raise InputError(f"{path} normalises images itself; leave out --mean and --std.")
+            raise InputError(
+                f"{path} normalises images itself; leave out --mean and --std.", code="normalisation-inside"
+            )
         expected = dataclasses.replace(
             expected, names=facts["classes"], size=facts["size"], channels=facts["channels"]
         )

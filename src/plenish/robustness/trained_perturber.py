@@ -135,9 +135,11 @@ def load_perturber(run: Path | str, checkpoint: str = "best") -> LoadedPerturber
 def is_measured(run: Run, test: bool) -> bool:
     """Whether the weights that are used were measured: the test part is not read again for the same."""
     status = run.status
-    there = {row["part"] for row in status.get("fooling", [])}
-    known = (run.path / FOOLING).is_file() and status.get("measured") == _weights_used(status)
-    return known and (not test or "test" in there)
+    rows = status.get("fooling", [])
+    # Rows of older Runs are of the perturber alone and name no attack.
+    known = (run.path / FOOLING).is_file() and all("attack" in row for row in rows)
+    same = status.get("measured") == _weights_used(status)
+    return known and same and (not test or "test" in {row["part"] for row in rows})
 
 
 def _weights_used(status: Mapping[str, Any]) -> Any:

@@ -172,7 +172,11 @@ def weights_of(run: Path) -> Path:
 
 def unfinished(run: Path) -> InputError:
     """The error of a Run, plain or hardened, whose classifier is not finished."""
-    return InputError(f"{run} has no finished classifier; the command that trains it, given again, ends it.")
+    return InputError(
+        f"{run} has no finished classifier; the command that trains it, given again, ends it.",
+        code="unfinished",
+        value=run,
+    )
 
 
 def head_of(config: ClassifierConfig, columns: Columns) -> Head:

@@ -36,6 +36,9 @@ TOLERANCE = 1e-4
 """Largest difference of what is computed from the network's, where that lies in [-1, 1]."""
 _SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 _FACTS = "config.json"
+_OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
+_Runs = Callable[[Mapping[str, Tensor]], Tensor]
+"""What computes the output of a model that was written from its inputs."""
 
 
 class Exportable(NamedTuple):
@@ -154,12 +157,18 @@ def load_exported(folder: Path | str) -> Sampler | Normalised:
 
 
 def facts_beside(file: Path) -> dict[str, Any] | None:
-    """What an export says of its file; None where it is of something else, or the file was changed."""
+    """What an export says of its file; None where it is of something else, or a file was changed.
+
+    The file itself and the files of weights beside it are compared with what was written.
+    """
     path = file.parent / _FACTS
     try:
         facts = files.read_record(path)
-        named = {"kind", "file", "sha256", "provenance"} <= facts.keys() and facts["file"] == file.name
-        return facts if named and facts["sha256"] == files.sha256_file(file) else None
+        if not {"kind", "file", "sha256", "provenance"} <= facts.keys() or facts["file"] != file.name:
+            return None
+        hashes = {file.name: facts["sha256"], **facts.get("external_data", {})}
+        same = all(files.sha256_file(file.parent / name) == known for name, known in hashes.items())
+        return facts if same else None
     except (InputError, OSError):  # Other programs have files of that name, too.
         return None
 
@@ -220,6 +229,7 @@ def write_part(part: Part, path: Path, format: Format, opset: int = 18) -> None:
         with torch.no_grad(), _silence():
             made = _traced(part, inputs) if format == "torchscript" else _as_onnx(part, inputs, opset)
     except Exception as error:  # what exporters raise has no type in common
+        _raise_out_of_memory(error)
         raise InputError(
             f"The network cannot be written as {format} ({_reason(error)}); another --as may do."
         ) from error
@@ -247,9 +257,20 @@ def _as_onnx(part: Part, inputs: Mapping[str, Tensor], opset: int) -> Any:
 
 def _reason(error: BaseException) -> str:
     """What an error says of its cause, in a line."""
+    return first_line(_cause(error)).rstrip(".")
+
+
+def _cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
-    return first_line(error).rstrip(".")
+    return error
+
+
+def _raise_out_of_memory(error: BaseException) -> None:
+    """Raise the cause of an error where it is that memory did not suffice: another format would not help."""
+    cause = _cause(error)
+    if isinstance(cause, _OUT_OF_MEMORY):
+        raise cause
 
 
 def _hashes(folder: Path, file: str) -> dict[str, Any]:
@@ -269,19 +290,24 @@ def largest_difference(model: Exportable, path: Path, format: Format) -> float |
         CheckFailed: it does not run, or the network computes numbers that are not finite.
     """
     if format == "safetensors":
-        module = model.rebuilt(path)
-        return _difference(model.whole, lambda inputs: module(*inputs.values()), format)
+        return _difference(model.whole, lambda: _called(model.rebuilt(path)), format)
     return part_difference(model.whole, path, format)
 
 
 def part_difference(part: Part, path: Path, format: Format) -> float | None:
     """The same of a function of tensors."""
     if format == "torchscript":
-        with _silence():
-            script = torch.jit.load(path)
-        return _difference(part, lambda inputs: script(*inputs.values()), format)
+        return _difference(part, lambda: _called(torch.jit.load(path)), format)
     if importlib.util.find_spec("onnxruntime") is None:
         return None
+    return _difference(part, lambda: _session(path), format)
+
+
+def _called(module: Callable[..., Tensor]) -> _Runs:
+    return lambda inputs: module(*inputs.values())
+
+
+def _session(path: Path) -> _Runs:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -293,10 +319,11 @@ def part_difference(part: Part, path: Path, format: Format) -> float | None:
         given = {name: value.numpy() for name, value in inputs.items()}
         return torch.from_numpy(session.run(None, given)[0])
 
-    return _difference(part, run, format)
+    return run
 
 
-def _difference(part: Part, run: Callable[[Mapping[str, Tensor]], Tensor], format: Format) -> float:
+def _difference(part: Part, opened: Callable[[], _Runs], format: Format) -> float:
+    """Largest difference of what is opened from a function of tensors."""
     with torch.no_grad():
         examples = [part.inputs(n) for n in (1, 5)]
         wanted = [part.module(*inputs.values()) for inputs in examples]
@@ -306,8 +333,11 @@ def _difference(part: Part, run: Callable[[Mapping[str, Tensor]], Tensor], forma
                 "another checkpoint of the Run."
             )
         try:
+            with _silence():
+                run = opened()
             found = [run(inputs) for inputs in examples]
         except Exception as error:  # whatever a runtime raises
+            _raise_out_of_memory(error)
             raise CheckFailed(
                 f"The {format} model does not run ({_reason(error)}), so nothing was written; another --as "
                 "or --opset may do better."
