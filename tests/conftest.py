@@ -52,8 +52,10 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_flushing_to_disk() -> Iterator[None]:
-    """Leave files to the operating system: what a power cut would lose is not tested, and waiting for a disk
-    takes some milliseconds a file."""
+    """Leave files to the operating system: waiting for a disk takes some milliseconds a file.
+
+    tests/test_flushing.py looks at what would be flushed, and when.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
         yield
@@ -128,8 +130,8 @@ def _short_by_products(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr(training, "training_charts", functools.partial(TRAINING_CHARTS, draw=_name_curves))
         if request.path.parent.name not in WHOLE:
             patch.setattr(features, "DomainConfig", functools.partial(DomainConfig, steps=40, batch=32))
-            patch.setattr(generator, "_PREVIEWED", 8)
-            patch.setattr(learner, "_STATISTICS", 32)
+            patch.setattr(generator, "PREVIEWED", 8)
+            patch.setattr(learner, "STATISTICS", 32)
         yield
 
 
@@ -145,10 +147,10 @@ def _one_worker(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure speeds for a moment: what a try finds is not what these tests are about."""
-    for module, name in ((budget, "PROBE_SECONDS"), (budget, "_TRIAL_SECONDS"), (trial, "PROBE_SECONDS")):
+    for module, name in ((budget, "PROBE_SECONDS"), (budget, "TRIAL_SECONDS"), (trial, "PROBE_SECONDS")):
         monkeypatch.setattr(module, name, 0.2)
-    monkeypatch.setattr(classifier_time, "_TRIAL_SECONDS", 0.2)
-    monkeypatch.setattr(budget, "_TRIAL_SAMPLES", 4)
+    monkeypatch.setattr(classifier_time, "TRIAL_SECONDS", 0.2)
+    monkeypatch.setattr(budget, "TRIAL_SAMPLES", 4)
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 
 import plenish
+from plenish import parallel, settings
 from plenish.errors import InputError
-from plenish.parallel import Halving, WorkerLost, executor
+from plenish.parallel import Halving, WorkerLost, default_workers, executor
 
 JOBS = """
 import contextlib, os, sys, time
@@ -105,6 +106,19 @@ def test_results_come_in_the_order_of_the_jobs(jobs: ModuleType, workers: int) -
         again = list(pool.map_ordered(jobs.square, range(3), ahead=4, reject=lost))
     assert found == [(job, job * job + 5) for job in range(50)]
     assert again == found[:3]
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "workers"), [(4, None, 4), (4, 3, 3), (2, 8, 2), (1, None, 1), (3, 1, 1)]
+)
+def test_without_a_number_there_is_a_worker_for_each_core_within_threads(
+    jobs: ModuleType, monkeypatch: pytest.MonkeyPatch, cores: int, threads: int | None, workers: int
+) -> None:
+    monkeypatch.setattr(parallel, "available_cores", lambda: cores)
+    with settings.use(threads=threads), executor(None, jobs.adding, (0,)) as pool:
+        assert pool.workers == default_workers() == workers
+    with settings.use(threads=threads), executor(2, jobs.adding, (0,)) as pool:
+        assert pool.workers == 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -67,6 +67,13 @@ def test_resume_tests_and_baseline(tmp_path: Path) -> None:
     assert both["this"]["images_per_s"] > 0 < both["baseline"]["images_per_s"]
 
 
+def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
+    code, (line,) = _run(tmp_path, "--parts", "card", "--device", "nowhere")  # The last one given counts.
+    assert code == 1
+    assert line["failed"]
+    assert any("nowhere" in text for text in line["errors"])
+
+
 def test_a_part_that_fails_is_told_and_the_others_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

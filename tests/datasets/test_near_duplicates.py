@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from plenish import parallel
 from plenish.commands.datasets import make_phantom
 from plenish.commands.profile import profile_dataset
 from plenish.datasets import near_duplicates, perceptual_hash
@@ -23,6 +24,7 @@ from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
 from plenish.metrics.origin import near_held_out
+from plenish.worker_process import WorkerProcess
 
 Images = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -187,8 +189,19 @@ def test_blocks_and_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(near_duplicates, "_ROWS", 7)
     monkeypatch.setattr(near_duplicates, "_IMAGES", 3)
     monkeypatch.setattr(near_duplicates, "_ALONE", 0)
+    monkeypatch.setattr(near_duplicates, "shard_length", lambda *_: 30)
+    monkeypatch.setattr(parallel, "available_cores", lambda: 2)
+    started: list[WorkerProcess] = []
+
+    class Counted(WorkerProcess):
+        def __init__(self) -> None:
+            super().__init__()
+            started.append(self)
+
+    monkeypatch.setattr(parallel, "WorkerProcess", Counted)
     # Matrix products of blocks of another size may round otherwise.
     np.testing.assert_allclose(image_hashes(other), vectors, atol=1e-5)
+    assert len(started) == 2
     together = clusters(other)
     assert ((together[:, None] == together) == (whole[:, None] == whole)).all()
     assert len(np.unique(together)) == 60

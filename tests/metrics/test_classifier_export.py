@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.fixed_batch import FixedBatch
 from torch import nn
 
 from plenish import files
@@ -225,18 +226,6 @@ def test_memory_that_does_not_suffice_is_not_laid_on_the_format(
         write_part(part, tmp_path / "model.pt", "torchscript")
 
 
-class OfTwo(nn.Module):
-    """Its images are taken for two, as some networks take their batch for a constant."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(4, 2)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.linear(images.reshape(int(images.shape[0]), 4))
-        return found
-
-
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
 def test_a_network_that_cannot_be_written_for_any_number_of_images_is_refused(
     format: Format, tmp_path: Path
@@ -244,7 +233,7 @@ def test_a_network_that_cannot_be_written_for_any_number_of_images_is_refused(
     if format == "onnx":
         pytest.importorskip("onnxscript")
         pytest.importorskip("onnxruntime")
-    part = Part(OfTwo().eval(), lambda n: {"images": torch.ones(n, 4)}, "logits")
+    part = Part(FixedBatch(4).eval(), lambda n: {"images": torch.ones(n, 4)}, "logits")
     model = Exportable(part, part.module, lambda path: part.module)
     # Which it is depends on whether the exporter notices.
     with pytest.raises((InputError, CheckFailed), match=format):

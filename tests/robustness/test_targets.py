@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.fixed_batch import FixedBatch
 from torch import Tensor, nn
 
 from plenish.datasets.dataset import Dataset
@@ -41,19 +42,6 @@ class Head(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images.reshape(images.shape[0], -1) @ self.weight
-
-
-class OfTwo(nn.Module):
-    """Takes two images at once and nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = Head()
-
-    def forward(self, images: Tensor) -> Tensor:
-        found = self.head(images.view(2, 3, 8, 8))
-        assert isinstance(found, Tensor)
-        return found
 
 
 def some_images(n: int = 5) -> Tensor:
@@ -260,9 +248,9 @@ def test_an_exported_program_for_a_fixed_batch_takes_any_number(tmp_path: Path, 
     torch.testing.assert_close(logits(target), Head()(some_images()).detach())
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 def test_a_script_for_a_fixed_batch_is_told_how_to_export_it(tmp_path: Path) -> None:
-    fixed = torch.jit.script(OfTwo())
+    fixed = torch.jit.trace(FixedBatch(3 * SIZE * SIZE), some_images(2))
     fixed.save(tmp_path / "two.pt")
     with pytest.raises(InputError, match="export-model"):
         open_target(tmp_path / "two.pt", EXPECTED)

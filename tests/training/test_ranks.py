@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import runpy
@@ -10,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.training.forked import SERVER
 from torch.distributed import TCPStore
 
 from plenish import cli
@@ -26,15 +28,6 @@ JOB = Path(__file__).with_name("ranks_job.py")
 CASES = list(runpy.run_path(str(JOB))["CASES"])
 QUICK = ["dcgan, ADA", "stylegan2", "flow", "classifier", "other package"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    [
-        "plenish.commands.train_generator", "plenish.commands.train_autoencoder",
-        "plenish.training.gan.learner", "plenish.training.flow", "plenish.training.autoencoder",
-        "plenish.training.classifier", "plenish.report.build", "matplotlib.figure",
-    ]
-)  # fmt: skip
-"""Forks processes that need not load torch anew."""
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 
 
@@ -48,26 +41,79 @@ def _distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], ki
     return (apart / size) ** 0.5
 
 
-def _together(world: int, words: list[str]) -> None:
-    """Run a script in as many processes as train together, with the environment that torchrun gives them."""
+def _together(world: int, words: list[str], seconds: float = 270) -> None:
+    """Run a script in as many processes as train together, with the environment that torchrun gives them.
+
+    The first to fail, the deadline, and the end of the test end all of them.
+
+    Args:
+        world: how many.
+        words: the script, its folder, and further arguments.
+        seconds: until the deadline.
+
+    Raises:
+        AssertionError: with what the processes wrote as errors.
+    """
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     common = {
         "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }  # fmt: skip
-    processes = []
-    for rank in range(world):
-        code = (
-            "import os, runpy, sys\n"
-            f"os.environ.update({common | {'RANK': str(rank)}!r})\n"
-            f"sys.argv = {words!r}\n"
-            "runpy.run_path(sys.argv[0], run_name='__main__')"
-        )
-        processes.append(SERVER.Process(target=exec, args=(code, {})))
-        processes[-1].start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * world
+    errors = [Path(words[1], f"errors-{rank}-of-{world}.txt") for rank in range(world)]
+    processes: list[BaseProcess] = []
+    try:
+        for rank, path in enumerate(errors):
+            code = (
+                "import faulthandler, os, runpy, signal, sys\n"
+                f"os.dup2(os.open({str(path)!r}, os.O_WRONLY | os.O_CREAT), 2)\n"
+                "faulthandler.enable()\n"
+                "faulthandler.register(signal.SIGTERM, chain=True)\n"  # Where it waits.
+                f"os.environ.update({common | {'RANK': str(rank)}!r})\n"
+                f"sys.argv = {words!r}\n"
+                "runpy.run_path(sys.argv[0], run_name='__main__')"
+            )
+            processes.append(SERVER.Process(target=exec, args=(code, {})))
+            processes[-1].start()
+        _wait(processes, seconds)
+    finally:
+        codes = [process.exitcode for process in processes]
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(10)
+            process.kill()
+            process.join()
+    told = "\n".join(f"{path.name}:\n{path.read_text()}" for path in errors if path.exists())
+    assert codes == [0] * world, f"exit codes {codes}; None was ended by the test\n{told}"
+
+
+def _wait(processes: list[BaseProcess], seconds: float) -> None:
+    """Wait until all processes have ended, one has failed, or some time has passed."""
+    end, running = time.monotonic() + seconds, {process.sentinel: process for process in processes}
+    while running:
+        ended = [running.pop(one) for one in connection.wait(list(running), end - time.monotonic())]  # type: ignore[call-overload]
+        for process in ended:
+            process.join()
+        if not ended or any(process.exitcode for process in ended):
+            return
+
+
+@pytest.mark.parametrize(
+    ("first", "seconds", "said"),
+    [("raise ValueError('no rank 1')", 60, "ValueError: no rank 1"), ("endless()", 1, r"\[None, None\]")],
+)
+def test_processes_that_fail_or_hang_are_told(tmp_path: Path, first: str, seconds: float, said: str) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import os, time\n"
+        "def endless():\n"
+        "    while True: time.sleep(1)\n"
+        f"if os.environ['RANK'] == '1': {first}\n"
+        "endless()\n"
+    )
+    with pytest.raises(AssertionError, match=said) as failed:
+        _together(2, [str(script), str(tmp_path)], seconds)
+    assert "errors-1-of-2" in str(failed.value)
 
 
 def _compare(folder: Path, cases: list[str], steps: int) -> None:

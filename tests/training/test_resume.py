@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -14,21 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.training.forked import SERVER
 
 from plenish import cli
 from plenish.datasets.dataset import Dataset
 from plenish.runs import Run
 from plenish.training import checkpoints
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    [
-        "plenish.commands.train_generator", "plenish.commands.train_autoencoder",
-        "plenish.training.gan.learner", "plenish.training.flow", "plenish.training.autoencoder",
-        "plenish.training.classifier", "plenish.report.build", "matplotlib.figure",
-    ]
-)  # fmt: skip
-"""Forks processes that need not load torch anew."""
 NETWORK = ["network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.log_kimg=0.05"]
 GAN = ["gan", "--batch", "10", "--checkpoint-kimg", "0.05", "--no-validation", "--options", *NETWORK]
 CASES = {

@@ -38,7 +38,7 @@ def grown(split_phantom: Dataset, tmp_path_factory: pytest.TempPathFactory) -> R
     """A Run of three stages, 4, 8 and 16 px, of which one checkpoint a stage is kept."""
     folder = tmp_path_factory.mktemp("grown") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("PROBE_SECONDS", "_TRIAL_SECONDS"):
+        for name in ("PROBE_SECONDS", "TRIAL_SECONDS"):
             patch.setattr(budget, name, 0.2)
         return train_generator(split_phantom.path, folder, kimg=0.24, options=GROWING, **HOW)  # type: ignore[return-value]
 

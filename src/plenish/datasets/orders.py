@@ -184,7 +184,7 @@ class SharedOrder(Order):
         """
         super().__init__(y, draw)
         self._images, self._real, self._batch = len(y), real, batch
-        self._made = min(max(round(share * batch), 1), batch - 1)
+        self._made = synthetic_in_batch(share, batch)
         self._sides = (
             kind(y[:real], lambda epoch: draw(2 * epoch)),
             kind(y[real:], lambda epoch: draw(2 * epoch + 1)),
@@ -211,6 +211,11 @@ class SharedOrder(Order):
         found[~is_made] = self._sides[0]((numbers - made)[~is_made])
         found[is_made] = self._real + self._sides[1](made[is_made])
         return found
+
+
+def synthetic_in_batch(share: float, batch: int) -> int:
+    """Synthetic images in a batch that is to hold this share of them: at least one, and one real image."""
+    return min(max(round(share * batch), 1), batch - 1)
 
 
 def fill(counts: NDArray[np.int64], target: int) -> Ints:

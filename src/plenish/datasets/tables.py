@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +26,15 @@ from plenish.wording import plural
 Cells = Literal["boolean", "integer", "float", "text"]
 _WORTH_THREADS = 2**20
 """Bytes of a table from which on several threads read it sooner than one."""
+
+
+@contextlib.contextmanager
+def flushed(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file of an unfinished folder to write into; it is on the disk when the block ends well."""
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_rows(
@@ -56,7 +67,8 @@ def write_rows(
                 arrays[column] = pa.array(values, types.get(column), from_pandas=True)
             except (pa.ArrowInvalid, pa.ArrowTypeError):
                 arrays[column] = _texts(values)
-    pq.write_table(pa.table(arrays), path)
+    with flushed(path) as file:
+        pq.write_table(pa.table(arrays), file)
 
 
 def _texts(values: Sequence[Any]) -> pa.Array:
@@ -104,7 +116,7 @@ def write_samples(rows: ds.Dataset, out: Path) -> str:
     """Write all rows but for their parts, row group by row group, and return the content's SHA-256."""
     schema = pa.schema([field for field in rows.schema if field.name != "part"])
     digest = hashlib.sha256(str(schema).encode())
-    with pq.ParquetWriter(out, schema) as writer:
+    with flushed(out) as file, pq.ParquetWriter(file, schema) as writer:
         for shard in rows.get_fragments():
             table = shard.to_table(schema=schema)
             digest.update(repr(table.to_pydict()).encode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import shard_length, shard_name
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema, Manifest
-from plenish.datasets.tables import open_rows, save_array, save_split, write_rows, write_samples
+from plenish.datasets.tables import flushed, open_rows, save_array, save_split, write_rows, write_samples
 from plenish.errors import InputError
 from plenish.wording import agree
 
@@ -233,7 +232,8 @@ class DatasetWriter:
             save_array(self.partial, name, array, about, count=self.count)
         if found := [(item.source, str(item), item.code) for item in self.rejections()]:
             table = pd.DataFrame(found, columns=["source", "reason", "kind"])
-            table.to_csv(self.partial / "rejected.csv", index=False, lineterminator="\r\n")
+            with flushed(self.partial / "rejected.csv") as file:
+                table.to_csv(file, index=False, lineterminator="\r\n")
         manifest = Manifest(
             labels=self.labels, size=self.size, channels=self.channels, count=self.count, shard=self._shard,
             pixels_hash=hashlib.sha256("".join(hashes).encode()).hexdigest(), table_hash=table_hash,
@@ -280,10 +280,8 @@ def joined_facts(some: Mapping[str, int], more: Mapping[str, int]) -> Counter[st
 def _save_pieces(path: Path, pieces: Sequence[NDArray[np.uint8]]) -> None:
     """Save arrays as one, without joining them in memory first."""
     shape = (sum(map(len, pieces)), *pieces[0].shape[1:])
-    with path.open("wb") as file:
+    with flushed(path) as file:
         about = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, about)  # type: ignore[arg-type, unused-ignore]
         for piece in pieces:
             file.write(np.ascontiguousarray(piece).data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plenish import files
 from plenish.datasets.batches import Images, join
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.orders import synthetic_in_batch
 from plenish.datasets.parts import Subset
 from plenish.datasets.schema import Part
 from plenish.datasets.synthetic import generator_of
@@ -122,7 +123,7 @@ def about_mixed(images: Images, names: Sequence[str], share: float | None, batch
     codes = images.y[images.n_real :]
     if share is None or not len(codes):
         return []
-    found, wanted = [], round(share * batch)
+    found, wanted = [], synthetic_in_batch(share, batch)
     if len(codes) < wanted:
         found.append(Caveat("few-generated", {"images": len(codes), "wanted": wanted}))
     missing = [name for code, name in enumerate(names) if code not in codes]

@@ -158,13 +158,12 @@ class Caveat(Message):
             "images of {name} alone, and copies of any others are not found."
         ),
         "few-generated": (
-            "{images:generated image/is/are} there for the {wanted:,} of each batch: each is shown several "
-            "times in a batch and may be memorised."
+            "{images:generated image/is/are} there for the {wanted:,} of each batch: some are shown more "
+            "than once in a batch and may be memorised."
         ),
         "generated-without": lambda classes, share: (
             f"There are no generated images of {', '.join(classes)}, and generated ones make up "
-            f"{percent(share, '.0f')} of each batch: such a class is shown less often than it is in the "
-            "Dataset."
+            f"{percent(share, '.0f')} of each batch: only real images of such a class are shown."
         ),
         "copied-pixels": "{images:training image/is/are} among the synthetic images, pixel for pixel.",
         "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",

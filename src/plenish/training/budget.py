@@ -21,9 +21,10 @@ PROBE_SECONDS = 6.0
 _CHECKPOINTS = 16
 """Checkpoints in a training of given hours, as long as their scores take no more than this share of it."""
 _SHARE = 0.2
-_TRIAL_SECONDS, _LEAST_KIMG = 3.0, 2.0
+TRIAL_SECONDS, _LEAST_KIMG = 3.0, 2.0
 """Seconds of trying where the length is given, and kimg below which nothing is tried."""
-_TRIAL_SAMPLES = 32
+TRIAL_SAMPLES = 32
+"""Samples whose making is timed."""
 _SCORING_FACTOR = 1.5
 """Time of scoring a checkpoint over that of making its samples: features, the search for copies, writing."""
 
@@ -113,7 +114,7 @@ def say_length(task: GeneratorTask, scored: bool) -> None:
     if settings.current().quiet or settings.process()[1] > 1 or schedule.kimg < _LEAST_KIMG:
         return
     with throwaway(task) as learner:
-        seconds_per_kimg = speed_of(learner, _TRIAL_SECONDS)["seconds_per_kimg"]
+        seconds_per_kimg = speed_of(learner, TRIAL_SECONDS)["seconds_per_kimg"]
         scoring = _scoring_seconds(learner) if scored else 1.0
         about = "at most" if learner.grows else "about"
     seconds = seconds_per_kimg * schedule.kimg + scoring * max(1, schedule.kimg // schedule.checkpoint_kimg)
@@ -128,6 +129,6 @@ def _scoring_seconds(learner: GeneratorLearner) -> float:
     learner.before_save(clock)
     learner.sample_images(clock, 2)
     start = time.perf_counter()
-    learner.sample_images(clock, _TRIAL_SAMPLES)
-    each = (time.perf_counter() - start) / _TRIAL_SAMPLES
+    learner.sample_images(clock, TRIAL_SAMPLES)
+    each = (time.perf_counter() - start) / TRIAL_SAMPLES
     return 1 + _SCORING_FACTOR * each * (learner.task.schedule.validate + 64)

@@ -20,7 +20,7 @@ from plenish.training.engine import Engine
 from plenish.training.learner import Clock
 from plenish.wording import plural
 
-_TRIAL_SECONDS = 3.0
+TRIAL_SECONDS = 3.0
 _FEWEST, _MOST_VALIDATED = 3, 256
 _LEAST_STEPS = 64
 """Steps in all below which nothing is tried, as they take no longer than trying."""
@@ -83,7 +83,7 @@ def measure(
         times: list[float] = []
         begun = time.perf_counter()
         with contextlib.closing(train.batches(config.batch, seed=0, ahead=0)) as feed:
-            while len(times) < _FEWEST or time.perf_counter() - begun < _TRIAL_SECONDS:
+            while len(times) < _FEWEST or time.perf_counter() - begun < TRIAL_SECONDS:
                 batch = next(feed)
                 start = time.perf_counter()
                 learner.step(batch, Clock(0, 0, len(times) * config.batch, len(times)))

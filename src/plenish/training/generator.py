@@ -33,7 +33,8 @@ Validator = Callable[[NDArray[np.uint8], NDArray[np.float32] | None], Mapping[st
 """Images and the labels they were made for → scores, those of `CRITERIA` among them."""
 CRITERIA = {"copying": 1, "kid_val": 1}
 """A checkpoint that copies training images is never better than one that does not; then the lower KID is."""
-_PREVIEWED = 25
+PREVIEWED = 25
+"""Real and generated images of a preview."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,8 +158,8 @@ class GeneratorLearner(Learner):
 
     def preview(self, clock: Clock) -> Preview:
         """A grid of samples, with their spread beside that of real images."""
-        subset, rows = self.task.subset, self.fixed_rows(clock, _PREVIEWED)
-        reals, samples = subset.images(rows), self.sample_images(clock, _PREVIEWED)
+        subset, rows = self.task.subset, self.fixed_rows(clock, PREVIEWED)
+        reals, samples = subset.images(rows), self.sample_images(clock, PREVIEWED)
         y = subset.y()[rows] if self._labelled else None
         variety = spread(samples, y) / max(spread(reals, y), 1e-9)
         return Preview("samples", sample_grid(samples), {"variety": variety}, sample_grid(reals))

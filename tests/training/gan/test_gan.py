@@ -401,7 +401,7 @@ def test_what_a_run_leaves(stripes, tmp_path: Path) -> None:
 def test_the_average_is_saved_with_batch_norm_statistics_of_its_own(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gan, "_STATISTICS", 512)
+    monkeypatch.setattr(gan, "STATISTICS", 512)
     # Few of its steps away from the start, the average's activations differ much from the newest weights'.
     _train(stripes(), tmp_path / "run", 0.3, conditional=False, lr=0.01)
     loaded = load_generator(tmp_path / "run", "last")

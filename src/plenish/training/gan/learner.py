@@ -26,7 +26,7 @@ from plenish.training.generator import GeneratorLearner, GeneratorTask, check_am
 from plenish.training.learner import Clock, Preview
 from plenish.training.schedules import crossed
 
-_STATISTICS = 512
+STATISTICS = 512
 """Images whose statistics batch norm is given: enough that more change nothing one can see."""
 
 
@@ -184,7 +184,7 @@ class GANLearner(GeneratorLearner):
         if not norms or self._statistics_of == clock.nimg:
             return
         batch = self.batch_size(clock.nimg)
-        images = max(2, math.ceil(_STATISTICS / batch)) * batch
+        images = max(2, math.ceil(STATISTICS / batch)) * batch
         with renewed_statistics(norms):
             for _ in self.samples(clock, images, batch, "statistics"):
                 pass
