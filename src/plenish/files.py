@@ -58,15 +58,22 @@ def flush_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def flushed(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file, such as one of an unfinished folder, to write into; on disk when the block ends well."""
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write into; it is flushed and becomes `path` when the block ends well."""
     partial = _partial(path)
     with reporting_disk(path):
         try:
-            with partial.open("wb") as file:
+            with flushed(partial) as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)

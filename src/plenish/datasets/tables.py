@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,15 +24,6 @@ from plenish.wording import plural
 Cells = Literal["boolean", "integer", "float", "text"]
 _WORTH_THREADS = 2**20
 """Bytes of a table from which on several threads read it sooner than one."""
-
-
-@contextlib.contextmanager
-def flushed(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file of an unfinished folder to write into; it is on the disk when the block ends well."""
-    with path.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def write_rows(
@@ -67,7 +56,7 @@ def write_rows(
                 arrays[column] = pa.array(values, types.get(column), from_pandas=True)
             except (pa.ArrowInvalid, pa.ArrowTypeError):
                 arrays[column] = _texts(values)
-    with flushed(path) as file:
+    with files.flushed(path) as file:
         pq.write_table(pa.table(arrays), file)
 
 
@@ -116,7 +105,7 @@ def write_samples(rows: ds.Dataset, out: Path) -> str:
     """Write all rows but for their parts, row group by row group, and return the content's SHA-256."""
     schema = pa.schema([field for field in rows.schema if field.name != "part"])
     digest = hashlib.sha256(str(schema).encode())
-    with flushed(out) as file, pq.ParquetWriter(file, schema) as writer:
+    with files.flushed(out) as file, pq.ParquetWriter(file, schema) as writer:
         for shard in rows.get_fragments():
             table = shard.to_table(schema=schema)
             digest.update(repr(table.to_pydict()).encode())

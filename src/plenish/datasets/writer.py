@@ -23,7 +23,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import shard_length, shard_name
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema, Manifest
-from plenish.datasets.tables import flushed, open_rows, save_array, save_split, write_rows, write_samples
+from plenish.datasets.tables import open_rows, save_array, save_split, write_rows, write_samples
 from plenish.errors import InputError
 from plenish.wording import agree
 
@@ -232,7 +232,7 @@ class DatasetWriter:
             save_array(self.partial, name, array, about, count=self.count)
         if found := [(item.source, str(item), item.code) for item in self.rejections()]:
             table = pd.DataFrame(found, columns=["source", "reason", "kind"])
-            with flushed(self.partial / "rejected.csv") as file:
+            with files.flushed(self.partial / "rejected.csv") as file:
                 table.to_csv(file, index=False, lineterminator="\r\n")
         manifest = Manifest(
             labels=self.labels, size=self.size, channels=self.channels, count=self.count, shard=self._shard,
@@ -280,7 +280,7 @@ def joined_facts(some: Mapping[str, int], more: Mapping[str, int]) -> Counter[st
 def _save_pieces(path: Path, pieces: Sequence[NDArray[np.uint8]]) -> None:
     """Save arrays as one, without joining them in memory first."""
     shape = (sum(map(len, pieces)), *pieces[0].shape[1:])
-    with flushed(path) as file:
+    with files.flushed(path) as file:
         about = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, about)  # type: ignore[arg-type, unused-ignore]
         for piece in pieces:
